@@ -1,0 +1,53 @@
+"""Backend "torch": the reference itself, on any device torch has."""
+
+from __future__ import annotations
+
+from mmr_kernels import reference
+from mmr_kernels.backends.host import Host
+from mmr_kernels.problem import Outputs, Problem
+
+
+def why_not_here(host: Host) -> str | None:
+    """Never: torch is always there."""
+    return None
+
+
+def why_not(problem: Problem, host: Host) -> str | None:
+    """Never: any size, any dtype, any device."""
+    return None
+
+
+def run(problem: Problem) -> Outputs:
+    """Compute with ``reference.mmr``; its layouts are index tables, made here without reading a device's values."""
+    groups = reference.member_table(
+        problem.rewards.device,
+        problem.num_completions,
+        problem.num_groups,
+        problem.group_size,
+        problem.group_offsets,
+        problem.order,
+    )
+    result = reference.mmr(
+        problem.rewards,
+        problem.embeddings,
+        problem.similarity,
+        problem.valid,
+        groups,
+        lam=problem.lam if problem.lam_mode == "tensor" else problem.lam_value,
+        lam_mode=problem.lam_mode,
+        method=problem.method,
+        temperature=problem.temperature,
+        first_pick=problem.first_pick,
+        diversity=problem.diversity,
+        match_scale=problem.match_scale,
+        scope=problem.scope,
+        scale=problem.scale,
+        eps=problem.eps,
+        degenerate=problem.degenerate,
+        normalize=problem.normalize,
+    )
+    if problem.outputs == "advantages":
+        return Outputs(result[0], None, None, None, None)
+    if problem.outputs == "reweighted":
+        return Outputs(None, result[1], None, None, None)
+    return Outputs(*result)

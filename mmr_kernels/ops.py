@@ -1,0 +1,83 @@
+"""The op as ``torch.library`` knows it: schema, fake implementation, and the one implementation for all devices.
+
+Registered with ``Library.define`` and ``Library.impl``: the ``custom_op`` decorator costs tens of microseconds a
+call, which is more than the whole op takes for one group (docs/cpu.md has the figures).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmr_kernels import backends
+from mmr_kernels.problem import Problem, allocate_outputs
+
+_library = torch.library.Library("mmr_kernels", "DEF")
+_library.define(
+    "mmr(Tensor rewards, Tensor? embeddings, Tensor? similarity, Tensor? valid, Tensor? group_offsets,"
+    " Tensor? order, Tensor? lam, int num_groups, int group_size, str method, str lam_mode, float lam_value,"
+    " float temperature, str first_pick, float diversity, bool match_scale, str scope, str scale, float eps,"
+    " str degenerate, bool normalize, str outputs, str? backend) -> Tensor[]"
+)
+
+mmr = torch.ops.mmr_kernels.mmr.default
+
+
+def _prepared(problem: Problem) -> Problem:
+    """Contiguous tensors in the dtypes that ``Problem`` promises.
+
+    Done here and not in the API, because a compiler may hand the op other strides than the caller wrote.
+    """
+    rewards, embeddings = problem.rewards, problem.embeddings
+    if rewards.dtype is not torch.float32 or not rewards.is_contiguous():
+        problem = problem._replace(rewards=rewards.to(torch.float32).contiguous())
+    if embeddings is not None and not embeddings.is_contiguous():
+        problem = problem._replace(embeddings=embeddings.contiguous())
+    if problem.similarity is not None:
+        problem = problem._replace(similarity=problem.similarity.to(torch.float32).contiguous())
+    if problem.valid is not None:
+        problem = problem._replace(valid=problem.valid.contiguous())
+    if problem.lam is not None:
+        problem = problem._replace(lam=problem.lam.to(torch.float32).contiguous())
+    if problem.group_offsets is not None:
+        problem = problem._replace(group_offsets=problem.group_offsets.to(torch.int64).contiguous())
+    return problem
+
+
+def _check_values(problem: Problem) -> None:
+    """What only the values can tell: read for CPU tensors, never for a device's (that would be a sync)."""
+    if problem.rewards.device.type != "cpu":
+        return
+    offsets, lam = problem.group_offsets, problem.lam
+    if offsets is not None and problem.order is None:
+        count = problem.num_completions
+        if offsets[0] != 0 or offsets[-1] != count or bool((offsets.diff() < 0).any()):
+            raise ValueError(
+                f"group_offsets must start at 0, never descend and end at the number of completions, {count};"
+                f" got {_abbreviated(offsets)}"
+            )
+    if lam is not None and not bool(((lam >= 0) & (lam <= 1)).all()):
+        raise ValueError(f"lam must lie in [0, 1], got {_abbreviated(lam)}")
+
+
+def _abbreviated(values: Tensor) -> str:
+    shown = ", ".join(f"{value:g}" for value in values[:8].tolist())
+    return f"[{shown}, …]" if values.numel() > 8 else f"[{shown}]"
+
+
+def _mmr(*arguments: object) -> list[Tensor]:
+    *fields, backend = arguments
+    problem = _prepared(Problem(*fields))  # type: ignore[arg-type]
+    if problem.group_offsets is not None or problem.lam is not None:
+        _check_values(problem)
+    return backends.resolve(backend, problem).run(problem).asked()  # type: ignore[arg-type]
+
+
+def _mmr_fake(*arguments: object) -> list[Tensor]:
+    problem = Problem(*arguments[:-1])  # type: ignore[arg-type]
+    rewards = torch.empty_like(problem.rewards, dtype=torch.float32, memory_format=torch.contiguous_format)
+    return allocate_outputs(problem._replace(rewards=rewards)).asked()
+
+
+_library.impl("mmr", _mmr, "CompositeExplicitAutograd")
+torch.library.register_fake("mmr_kernels::mmr", _mmr_fake, lib=_library)

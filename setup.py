@@ -24,7 +24,7 @@ def cpu_extension() -> Pybind11Extension:
         depends=HEADERS,
         cxx_std=17,
         # Contraction to FMA is named because -std=c++17 turns it off; nothing here is "fast math".
-        extra_compile_args=["-O3", "-ffp-contract=fast", *openmp],
+        extra_compile_args=["-O3", "-ffp-contract=fast", "-fno-math-errno", *openmp],
         extra_link_args=openmp,
     )
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, TypeVar, cast
 
-import torch
 from torch import Tensor
 
 from mmr_kernels import checks, ops
 from mmr_kernels.groups import Groups, Labels, lay_out
+from mmr_kernels.options import pack
+
+TensorOrNone = TypeVar("TensorOrNone", Tensor, Tensor | None)
+
 
 class MMRResult(NamedTuple):
     """All that one call computes; each field has the shape of ``rewards`` but ``lam``.
@@ -159,21 +162,6 @@ def _call(
     backend: str | None,
     outputs: str,
 ) -> Tensor | MMRResult:
-    for name, value in (
-        ("method", method),
-        ("first_pick", first_pick),
-        ("scope", scope),
-        ("scale", scale),
-        ("degenerate", degenerate),
-    ):
-        checks.check_choice(name, value)
-    if backend is not None:
-        checks.check_choice("backend", backend)
-    checks.check_number("temperature", temperature)
-    checks.check_number("diversity", diversity, highest=1.0)
-    checks.check_number("eps", eps)
-    checks.check_flag("match_scale", match_scale)
-    checks.check_flag("normalize", normalize)
     checks.check_rewards(rewards)
     groups = lay_out(rewards, group_size, group_offsets, group_ids)
     if valid is not None:
@@ -181,10 +169,13 @@ def _call(
     _check_vectors(method, rewards, embeddings, similarity, groups, scope)
     lam_mode, lam_value, lam_tensor = _lambda_argument(lam, rewards, groups, scope)
 
+    checks.check_number("diversity", diversity, highest=1.0)
+    options = pack(
+        method, lam_mode, temperature, first_pick, match_scale, scope, scale, eps, degenerate, normalize, outputs, backend
+    )
     result = ops.mmr(
-        rewards.detach(), _detached(embeddings), _detached(similarity), valid, groups.group_offsets, groups.order,
-        _detached(lam_tensor), groups.num_groups, groups.group_size, method, lam_mode, lam_value, float(temperature),
-        first_pick, float(diversity), match_scale, scope, scale, float(eps), degenerate, normalize, outputs, backend,
+        _detached(rewards), _detached(embeddings), _detached(similarity), valid, groups.group_offsets, groups.order,
+        _detached(lam_tensor), groups.group_size, lam_value, float(diversity), options,
     )  # fmt: skip
     if outputs != "details":
         return cast(Tensor, result[0])
@@ -194,7 +185,7 @@ def _call(
     return MMRResult(advantages, reweighted, rank, max_similarity, lam_used)
 
 
-def _detached(tensor: Tensor | None) -> Tensor | None:
+def _detached(tensor: TensorOrNone) -> TensorOrNone:
     return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
 
 

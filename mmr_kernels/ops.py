@@ -6,18 +6,19 @@ call, which is more than the whole op takes for one group (docs/cpu.md has the f
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from mmr_kernels import backends
+from mmr_kernels.options import Options, unpack
 from mmr_kernels.problem import Problem, allocate_outputs
 
 _library = torch.library.Library("mmr_kernels", "DEF")
 _library.define(
     "mmr(Tensor rewards, Tensor? embeddings, Tensor? similarity, Tensor? valid, Tensor? group_offsets,"
-    " Tensor? order, Tensor? lam, int num_groups, int group_size, str method, str lam_mode, float lam_value,"
-    " float temperature, str first_pick, float diversity, bool match_scale, str scope, str scale, float eps,"
-    " str degenerate, bool normalize, str outputs, str? backend) -> Tensor[]"
+    " Tensor? order, Tensor? lam, int group_size, float lam_value, float diversity, str options) -> Tensor[]"
 )
 
 mmr = torch.ops.mmr_kernels.mmr.default
@@ -65,16 +66,41 @@ def _abbreviated(values: Tensor) -> str:
     return f"[{shown}, …]" if values.numel() > 8 else f"[{shown}]"
 
 
-def _mmr(*arguments: object) -> list[Tensor]:
-    *fields, backend = arguments
-    problem = _prepared(Problem(*fields))  # type: ignore[arg-type]
+def _problem(
+    rewards: Tensor,
+    embeddings: Tensor | None,
+    similarity: Tensor | None,
+    valid: Tensor | None,
+    group_offsets: Tensor | None,
+    order: Tensor | None,
+    lam: Tensor | None,
+    group_size: int,
+    lam_value: float,
+    diversity: float,
+    options: Options,
+) -> Problem:
+    if group_offsets is not None:
+        num_groups = group_offsets.shape[0] - 1
+    else:
+        num_groups = rewards.shape[0] if rewards.dim() == 2 else rewards.shape[0] // group_size
+    return Problem(
+        rewards, embeddings, similarity, valid, group_offsets, order, lam, num_groups, group_size,
+        options.method, options.lam_mode, lam_value, options.temperature, options.first_pick, diversity,
+        options.match_scale, options.scope, options.scale, options.eps, options.degenerate, options.normalize,
+        options.outputs,
+    )  # fmt: skip
+
+
+def _mmr(*arguments: Any) -> list[Tensor]:
+    options = unpack(arguments[-1])
+    problem = _prepared(_problem(*arguments[:-1], options))
     if problem.group_offsets is not None or problem.lam is not None:
         _check_values(problem)
-    return backends.resolve(backend, problem).run(problem).asked()  # type: ignore[arg-type]
+    return backends.resolve(options.backend, problem).run(problem).asked()
 
 
-def _mmr_fake(*arguments: object) -> list[Tensor]:
-    problem = Problem(*arguments[:-1])  # type: ignore[arg-type]
+def _mmr_fake(*arguments: Any) -> list[Tensor]:
+    problem = _problem(*arguments[:-1], unpack(arguments[-1]))
     rewards = torch.empty_like(problem.rewards, dtype=torch.float32, memory_format=torch.contiguous_format)
     return allocate_outputs(problem._replace(rewards=rewards)).asked()
 

@@ -1,6 +1,6 @@
-"""The one description of a call that passes between api, op and backends: tensors, sizes, options.
+"""The one description of a call that passes between op and backends: tensors, sizes, options.
 
-``csrc/mmr.h`` is the same description for C++. Field order is the order of the op's schema in ``ops.py``.
+``csrc/mmr.h`` is the same description for C++.
 """
 
 from __future__ import annotations

@@ -46,7 +46,10 @@ def resolve(name: str | None, problem: Problem) -> ModuleType:
     """
     host = this_host()
     if name is None:
-        return next(backend for backend in BACKENDS.values() if backend.why_not(problem, host) is None)
+        for backend in BACKENDS.values():
+            if backend.why_not(problem, host) is None:
+                return backend
+    assert name is not None  # "torch" takes everything
     reason = BACKENDS[name].why_not(problem, host)
     if reason is not None:
         raise ValueError(f"backend={name!r} {reason}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+from typing import Any
+
 import torch
-from torch import Tensor
 
 from mmr_kernels.backends.host import Host
 from mmr_kernels.problem import Outputs, Problem, allocate_outputs
@@ -23,38 +26,36 @@ def why_not_here(host: Host) -> str | None:
 
 def why_not(problem: Problem, host: Host) -> str | None:
     """Needs CPU tensors; takes every size, dtype and option of the op."""
-    device = problem.rewards.device
-    if device.type != "cpu":
-        return f"needs tensors on the CPU, got {device}; move them, or leave backend=None"
+    if not problem.rewards.is_cpu:
+        return f"needs tensors on the CPU, got {problem.rewards.device}; move them, or leave backend=None"
     return why_not_here(host)
 
 
 def run(problem: Problem) -> Outputs:
     """Fill fresh outputs; the GIL is released and ``torch.get_num_threads()`` threads work."""
-    from mmr_kernels import _cpu
-
     outputs = allocate_outputs(problem)
-    embeddings = problem.embeddings
-    _cpu.mmr(
-        problem.rewards.data_ptr(),
-        _pointer(embeddings),
+    rewards, embeddings, similarity, valid, group_offsets, order, lam, num_groups, group_size, *options, _ = problem
+    _extension().mmr(
+        rewards.data_ptr(),
+        0 if embeddings is None else embeddings.data_ptr(),
         0 if embeddings is None else DTYPES[embeddings.dtype],
-        _pointer(problem.similarity),
-        _pointer(problem.valid),
-        _pointer(problem.group_offsets),
-        _pointer(problem.order),
-        _pointer(problem.lam),
-        0 if problem.lam is None else problem.lam.numel(),
-        problem.num_completions,
-        problem.num_groups,
-        problem.group_size,
+        0 if similarity is None else similarity.data_ptr(),
+        0 if valid is None else valid.data_ptr(),
+        0 if group_offsets is None else group_offsets.data_ptr(),
+        0 if order is None else order.data_ptr(),
+        0 if lam is None else lam.data_ptr(),
+        0 if lam is None else lam.numel(),
+        rewards.numel(),
+        num_groups,
+        group_size,
         problem.dim,
-        *problem[9:21],
+        *options,
         torch.get_num_threads(),
-        *map(_pointer, outputs),
+        *[0 if output is None else output.data_ptr() for output in outputs],
     )
     return outputs
 
 
-def _pointer(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+@functools.cache
+def _extension() -> Any:
+    return importlib.import_module("mmr_kernels._cpu")

@@ -1,0 +1,70 @@
+"""The options of a call that are fixed over training, checked and packed into one string.
+
+The op takes them as that string because every argument of an op costs: seven separate strings and flags add 2 µs to
+a call, as much as the whole computation for one small group takes (docs/cpu.md). Checking and packing are cached, so
+a training loop pays for them once. λ and ``diversity``, which a schedule may change every step, stay numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import NamedTuple
+
+import torch
+
+from mmr_kernels import checks
+
+
+class Options(NamedTuple):
+    """As in ``mmr_kernels.mmr_advantages``, with the op's own two: where λ comes from, and which outputs it fills."""
+
+    method: str
+    lam_mode: str
+    temperature: float
+    first_pick: str
+    match_scale: bool
+    scope: str
+    scale: str
+    eps: float
+    degenerate: str
+    normalize: bool
+    outputs: str
+    backend: str | None
+
+
+def _checked(*values: object) -> str:
+    options = Options(*values)  # type: ignore[arg-type]
+    for name in ("method", "first_pick", "scope", "scale", "degenerate"):
+        checks.check_choice(name, getattr(options, name))
+    if options.backend is not None:
+        checks.check_choice("backend", options.backend)
+    checks.check_number("temperature", options.temperature)
+    checks.check_number("eps", options.eps)
+    checks.check_flag("match_scale", options.match_scale)
+    checks.check_flag("normalize", options.normalize)
+    return json.dumps(options)
+
+
+# typed: 1 and True are one key otherwise, and only one of them is a flag.
+_checked_once = functools.lru_cache(maxsize=512, typed=True)(_checked)
+
+
+def pack(*values: object) -> str:
+    """Check the options, in the order of ``Options``, and pack them for the op.
+
+    Raises:
+        TypeError, ValueError: naming the option, what it got and what it takes.
+    """
+    if torch.compiler.is_compiling():  # a tracer would see through the cache and warn of it
+        return _checked(*values)
+    try:
+        return _checked_once(*values)
+    except TypeError:  # not hashable, so no option's value: the check says which
+        return _checked(*values)
+
+
+@functools.lru_cache(maxsize=512)
+def unpack(packed: str) -> Options:
+    """The options that ``pack`` packed."""
+    return Options(*json.loads(packed))

@@ -82,7 +82,9 @@ def check_valid(valid: Tensor, rewards: Tensor) -> None:
     check_tensor("valid", valid)
     check_dtype("valid", valid, (torch.bool,))
     if valid.shape != rewards.shape:
-        raise ValueError(f"valid must have the shape of rewards, {tuple(rewards.shape)}; got {tuple(valid.shape)}")
+        raise ValueError(
+            f"valid must have the shape of rewards, {tuple(rewards.shape)}; got {tuple(valid.shape)}"
+        )
     check_device("valid", valid, rewards)
 
 
@@ -90,7 +92,7 @@ def check_embeddings(embeddings: Tensor, rewards: Tensor) -> None:
     """One vector a completion."""
     check_tensor("embeddings", embeddings)
     check_dtype("embeddings", embeddings, FLOAT_DTYPES)
-    if embeddings.shape[:-1] != rewards.shape or embeddings.dim() != rewards.dim() + 1:
+    if embeddings.shape[:-1] != rewards.shape:
         takes = ", ".join(str(size) for size in rewards.shape)
         raise ValueError(
             f"embeddings must have shape ({takes}, D), one vector a completion; got {tuple(embeddings.shape)}"
@@ -98,7 +100,9 @@ def check_embeddings(embeddings: Tensor, rewards: Tensor) -> None:
     check_device("embeddings", embeddings, rewards)
 
 
-def check_similarity(similarity: Tensor, rewards: Tensor, group_size: int, num_groups: int, scope: str) -> None:
+def check_similarity(
+    similarity: Tensor, rewards: Tensor, group_size: int, num_groups: int, scope: str
+) -> None:
     """One square block a scope."""
     check_tensor("similarity", similarity)
     check_dtype("similarity", similarity, FLOAT_DTYPES)

@@ -29,22 +29,31 @@ class Groups(NamedTuple):
 
 
 def lay_out(
-    rewards: Tensor, group_size: int | None, group_offsets: Tensor | Sequence[int] | None, group_ids: Labels | None
+    rewards: Tensor,
+    group_size: int | None,
+    group_offsets: Tensor | Sequence[int] | None,
+    group_ids: Labels | None,
 ) -> Groups:
     """Bring the caller's layout to the normal form.
 
     Raises:
         ValueError, TypeError: naming the argument, what it got and what it takes.
     """
-    if rewards.dim() == 2:
-        for name, given in (("group_size", group_size), ("group_offsets", group_offsets), ("group_ids", group_ids)):
+    shape = rewards.shape
+    if len(shape) == 2:
+        if group_size is None and group_offsets is None and group_ids is None:
+            return Groups(shape[0], shape[1])
+        for name, given in (
+            ("group_size", group_size),
+            ("group_offsets", group_offsets),
+            ("group_ids", group_ids),
+        ):
             if given is not None:
                 raise ValueError(
-                    f"{name} goes with flat rewards of shape (N,); rewards of shape {tuple(rewards.shape)}"
+                    f"{name} goes with flat rewards of shape (N,); rewards of shape {tuple(shape)}"
                     " are (groups, group size) already"
                 )
-        return Groups(rewards.shape[0], rewards.shape[1])
-    count = rewards.shape[0]
+    count = shape[0]
     given_count = (group_size is not None) + (group_offsets is not None) + (group_ids is not None)
     if given_count != 1:
         raise ValueError(
@@ -90,7 +99,9 @@ def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
         group_ids = torch.tensor(numbers, dtype=torch.int64).to(rewards.device, non_blocking=True)
     checks.check_dtype("group_ids", group_ids, (*checks.INTEGER_DTYPES, torch.bool))
     if group_ids.shape != rewards.shape:
-        raise ValueError(f"group_ids must have the shape of rewards, ({count},); got {tuple(group_ids.shape)}")
+        raise ValueError(
+            f"group_ids must have the shape of rewards, ({count},); got {tuple(group_ids.shape)}"
+        )
     checks.check_device("group_ids", group_ids, rewards)
     order = torch.argsort(group_ids, stable=True)
     ordered = group_ids[order]
@@ -100,4 +111,3 @@ def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
     offsets = torch.searchsorted(group_in_order, torch.arange(count + 1, device=rewards.device))
     group_of = torch.empty_like(order).scatter_(0, order, group_in_order)
     return Groups(count, 0, offsets, order, group_of)
-

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels import backends
-from mmr_kernels.options import Options, unpack
+from mmr_kernels.options import unpack
 from mmr_kernels.problem import Problem, allocate_outputs
 
 _library = torch.library.Library("mmr_kernels", "DEF")
@@ -22,27 +22,6 @@ _library.define(
 )
 
 mmr = torch.ops.mmr_kernels.mmr.default
-
-
-def _prepared(problem: Problem) -> Problem:
-    """Contiguous tensors in the dtypes that ``Problem`` promises.
-
-    Done here and not in the API, because a compiler may hand the op other strides than the caller wrote.
-    """
-    rewards, embeddings = problem.rewards, problem.embeddings
-    if rewards.dtype is not torch.float32 or not rewards.is_contiguous():
-        problem = problem._replace(rewards=rewards.to(torch.float32).contiguous())
-    if embeddings is not None and not embeddings.is_contiguous():
-        problem = problem._replace(embeddings=embeddings.contiguous())
-    if problem.similarity is not None:
-        problem = problem._replace(similarity=problem.similarity.to(torch.float32).contiguous())
-    if problem.valid is not None:
-        problem = problem._replace(valid=problem.valid.contiguous())
-    if problem.lam is not None:
-        problem = problem._replace(lam=problem.lam.to(torch.float32).contiguous())
-    if problem.group_offsets is not None:
-        problem = problem._replace(group_offsets=problem.group_offsets.to(torch.int64).contiguous())
-    return problem
 
 
 def _check_values(problem: Problem) -> None:
@@ -77,32 +56,60 @@ def _problem(
     group_size: int,
     lam_value: float,
     diversity: float,
-    options: Options,
-) -> Problem:
+    packed_options: str,
+) -> tuple[Problem, str | None]:
+    """The problem, in the dtypes and the contiguous memory that ``Problem`` promises; and the backend asked for.
+
+    Done here and not in the API, because a compiler may hand the op other strides than the caller wrote.
+    """
+    options = unpack(packed_options)
+    shape = rewards.shape
+    if rewards.dtype is not torch.float32 or not rewards.is_contiguous():
+        rewards = rewards.to(torch.float32).contiguous()
+    if embeddings is not None and not embeddings.is_contiguous():
+        embeddings = embeddings.contiguous()
+    if similarity is not None:
+        similarity = similarity.to(torch.float32).contiguous()
+    if valid is not None:
+        valid = valid.contiguous()
+    if lam is not None:
+        lam = lam.to(torch.float32).contiguous()
     if group_offsets is not None:
+        group_offsets = group_offsets.to(torch.int64).contiguous()
         num_groups = group_offsets.shape[0] - 1
     else:
-        num_groups = rewards.shape[0] if rewards.dim() == 2 else rewards.shape[0] // group_size
-    return Problem(
-        rewards, embeddings, similarity, valid, group_offsets, order, lam, num_groups, group_size,
-        options.method, options.lam_mode, lam_value, options.temperature, options.first_pick, diversity,
-        options.match_scale, options.scope, options.scale, options.eps, options.degenerate, options.normalize,
-        options.outputs,
+        num_groups = shape[0] if len(shape) == 2 else shape[0] // group_size
+    (
+        method,
+        lam_mode,
+        temperature,
+        first_pick,
+        match_scale,
+        scope,
+        scale,
+        eps,
+        degenerate,
+        normalize,
+        outputs,
+        backend,
+    ) = options
+    problem = Problem(
+        rewards, embeddings, similarity, valid, group_offsets, order, lam, num_groups, group_size, method, lam_mode,
+        lam_value, temperature, first_pick, diversity, match_scale, scope, scale, eps, degenerate, normalize, outputs,
     )  # fmt: skip
+    return problem, backend
 
 
 def _mmr(*arguments: Any) -> list[Tensor]:
-    options = unpack(arguments[-1])
-    problem = _prepared(_problem(*arguments[:-1], options))
+    problem, backend = _problem(*arguments)
     if problem.group_offsets is not None or problem.lam is not None:
         _check_values(problem)
-    return backends.resolve(options.backend, problem).run(problem).asked()
+    return backends.resolve(backend, problem).run(problem).asked()
 
 
 def _mmr_fake(*arguments: Any) -> list[Tensor]:
-    problem = _problem(*arguments[:-1], unpack(arguments[-1]))
-    rewards = torch.empty_like(problem.rewards, dtype=torch.float32, memory_format=torch.contiguous_format)
-    return allocate_outputs(problem._replace(rewards=rewards)).asked()
+    problem, _ = _problem(*arguments)
+    return allocate_outputs(problem).asked()
 
 
 _library.impl("mmr", _mmr, "CompositeExplicitAutograd")

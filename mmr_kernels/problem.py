@@ -66,13 +66,13 @@ class Problem(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a backend fills; a field that ``Problem.outputs`` doesn't ask for is None."""
+    """What a backend fills; what ``Problem.outputs`` doesn't ask for is None."""
 
     advantages: Tensor | None  # like rewards, float32
-    reweighted_rewards: Tensor | None  # like rewards, float32
-    selection_rank: Tensor | None  # like rewards, int64
-    max_similarity: Tensor | None  # like rewards, float32
-    lam: Tensor | None  # (num_scopes,), float32
+    reweighted_rewards: Tensor | None = None  # like rewards, float32
+    selection_rank: Tensor | None = None  # like rewards, int64
+    max_similarity: Tensor | None = None  # like rewards, float32
+    lam: Tensor | None = None  # (num_scopes,), float32
 
     def asked(self) -> list[Tensor]:
         """The tensors the op returns."""
@@ -83,9 +83,9 @@ def allocate_outputs(problem: Problem) -> Outputs:
     """Uninitialised outputs, on the problem's device."""
     rewards = problem.rewards
     if problem.outputs == "advantages":
-        return Outputs(torch.empty_like(rewards), None, None, None, None)
+        return Outputs(torch.empty_like(rewards))
     if problem.outputs == "reweighted":
-        return Outputs(None, torch.empty_like(rewards), None, None, None)
+        return Outputs(None, torch.empty_like(rewards))
     return Outputs(
         torch.empty_like(rewards),
         torch.empty_like(rewards),

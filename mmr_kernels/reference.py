@@ -53,7 +53,9 @@ def mmr(
     shape, dtype = rewards.shape, rewards.dtype
     count = rewards.numel()
     taking_part = rewards.isfinite() if valid is None else rewards.isfinite() & valid
-    r = torch.cat([rewards.where(taking_part, float("nan")).reshape(-1), rewards.new_full((1,), float("nan"))])
+    r = torch.cat(
+        [rewards.where(taking_part, float("nan")).reshape(-1), rewards.new_full((1,), float("nan"))]
+    )
     scopes = groups if scope == "group" else torch.arange(count, device=r.device).unsqueeze(0)
 
     def back(values: Tensor, table: Tensor, blank: float) -> Tensor:
@@ -84,7 +86,13 @@ def mmr(
 
     flat = torch.cat([reweighted.reshape(-1), r[-1:]])
     advantages = _advantages(flat[groups], r[groups], scale, eps, degenerate)
-    return back(advantages, groups, 0.0), reweighted, back(rank, scopes, -1), back(max_similarity, scopes, 0.0), lam_used
+    return (
+        back(advantages, groups, 0.0),
+        reweighted,
+        back(rank, scopes, -1),
+        back(max_similarity, scopes, 0.0),
+        lam_used,
+    )
 
 
 def member_table(
@@ -137,7 +145,12 @@ class _similarity_columns:  # noqa: N801 - used as a function: column(pick) is S
     """S as one square block a scope, or as one block over all completions: whichever holds fewer elements."""
 
     def __init__(
-        self, embeddings: Tensor | None, similarity: Tensor | None, scopes: Tensor, dtype: torch.dtype, normalize: bool
+        self,
+        embeddings: Tensor | None,
+        similarity: Tensor | None,
+        scopes: Tensor,
+        dtype: torch.dtype,
+        normalize: bool,
     ) -> None:
         rows, longest = scopes.shape
         self.block = torch.arange(rows, device=scopes.device).unsqueeze(1)
@@ -202,7 +215,9 @@ def _greedy(
         value = (r if step == 0 and first_pick == "reward" else score).gather(1, pick)
         new.scatter_(1, pick, value.where(picked, new.gather(1, pick)))
         rank.scatter_(1, pick, torch.full_like(pick, step).where(picked, rank.gather(1, pick)))
-        max_similarity.scatter_(1, pick, nearest.gather(1, pick).where(picked, max_similarity.gather(1, pick)))
+        max_similarity.scatter_(
+            1, pick, nearest.gather(1, pick).where(picked, max_similarity.gather(1, pick))
+        )
         left.scatter_(1, pick, False)
         nearest = nearest.maximum(column(pick)).where(picked, nearest)
     return new, rank, max_similarity
@@ -220,7 +235,9 @@ def _submodular_mutual_information(r: Tensor, member: Tensor, column: _similarit
 def _match_scale(new: Tensor, r: Tensor, member: Tensor) -> Tensor:
     mean_new, variance_new = _mean_and_variance(new, member, correction=0)
     mean, variance = _mean_and_variance(r, member, correction=0)
-    matched = (new - mean_new) / (variance_new.sqrt() + SPREAD_GUARD) * (variance.sqrt() + SPREAD_GUARD) + mean
+    matched = (new - mean_new) / (variance_new.sqrt() + SPREAD_GUARD) * (
+        variance.sqrt() + SPREAD_GUARD
+    ) + mean
     return matched.where(variance_new.sqrt() > SPREAD_GUARD, new)
 
 

@@ -34,7 +34,9 @@ def why_not(problem: Problem, host: Host) -> str | None:
 def run(problem: Problem) -> Outputs:
     """Fill fresh outputs; the GIL is released and ``torch.get_num_threads()`` threads work."""
     outputs = allocate_outputs(problem)
-    rewards, embeddings, similarity, valid, group_offsets, order, lam, num_groups, group_size, *options, _ = problem
+    rewards, embeddings, similarity, valid, group_offsets, order, lam, num_groups, group_size, *options, _ = (
+        problem
+    )
     _extension().mmr(
         rewards.data_ptr(),
         0 if embeddings is None else embeddings.data_ptr(),
@@ -48,7 +50,7 @@ def run(problem: Problem) -> Outputs:
         rewards.numel(),
         num_groups,
         group_size,
-        problem.dim,
+        0 if embeddings is None else embeddings.shape[-1],
         *options,
         torch.get_num_threads(),
         *[0 if output is None else output.data_ptr() for output in outputs],

@@ -47,7 +47,7 @@ def run(problem: Problem) -> Outputs:
         normalize=problem.normalize,
     )
     if problem.outputs == "advantages":
-        return Outputs(result[0], None, None, None, None)
+        return Outputs(result[0])
     if problem.outputs == "reweighted":
-        return Outputs(None, result[1], None, None, None)
+        return Outputs(None, result[1])
     return Outputs(*result)

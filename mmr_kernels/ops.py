@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mmr_kernels import backends
 from mmr_kernels.options import unpack
-from mmr_kernels.problem import Problem, allocate_outputs
+from mmr_kernels.problem import Outputs, Problem, allocate_outputs
 
-_library = torch.library.Library("mmr_kernels", "DEF")
-_library.define(
+_library = torch.library.Library("mmr_kernels", "DEF")  # type: ignore[no-untyped-call]
+_library.define(  # type: ignore[no-untyped-call]
     "mmr(Tensor rewards, Tensor? embeddings, Tensor? similarity, Tensor? valid, Tensor? group_offsets,"
     " Tensor? order, Tensor? lam, int group_size, float lam_value, float diversity, str options) -> Tensor[]"
 )
@@ -104,7 +104,8 @@ def _mmr(*arguments: Any) -> list[Tensor]:
     problem, backend = _problem(*arguments)
     if problem.group_offsets is not None or problem.lam is not None:
         _check_values(problem)
-    return backends.resolve(backend, problem).run(problem).asked()
+    outputs: Outputs = backends.resolve(backend, problem).run(problem)
+    return outputs.asked()
 
 
 def _mmr_fake(*arguments: Any) -> list[Tensor]:
@@ -112,5 +113,5 @@ def _mmr_fake(*arguments: Any) -> list[Tensor]:
     return allocate_outputs(problem).asked()
 
 
-_library.impl("mmr", _mmr, "CompositeExplicitAutograd")
+_library.impl("mmr", _mmr, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 torch.library.register_fake("mmr_kernels::mmr", _mmr_fake, lib=_library)

@@ -254,7 +254,7 @@ def _advantages(new: Tensor, r: Tensor, scale: str, eps: float, degenerate: str)
         _, variance = _mean_and_variance(new.reshape(1, -1), member.reshape(1, -1), correction=1)
         advantages = advantages / (variance.sqrt() + eps)
     advantages = advantages.where(member & (member.sum(-1, keepdim=True) > 1), 0.0)
-    if degenerate == "zero":
+    if degenerate == "zero" and r.shape[-1]:
         lowest = r.where(member, float("inf")).amin(-1, keepdim=True)
         highest = r.where(member, float("-inf")).amax(-1, keepdim=True)
         advantages = advantages.where(lowest != highest, 0.0)

@@ -182,7 +182,9 @@ def scope_lambda(
     mean, variance = _mean_and_variance(r, member, correction=0)
     deviation = variance.sqrt()
     if mode == "sigmoid":
-        chosen = torch.sigmoid(deviation)
+        # In float64: torch's vectorised float32 exp rounds otherwise than the scalar one that finishes the array, so a
+        # group's λ would depend on where in the batch it stands.
+        chosen = torch.sigmoid(deviation.double()).to(r.dtype)
     elif mode == "relative_std":
         relative = temperature * deviation / (mean.abs() + MEAN_GUARD)
         chosen = 1 - 1 / (1 + relative)  # = relative / (1 + relative), without inf / inf

@@ -159,7 +159,7 @@ class _similarity_columns:  # noqa: N801 - used as a function: column(pick) is S
             self.blocks = similarity.to(dtype).where(similarity.isfinite(), 0.0)
             return
         assert embeddings is not None
-        unit = _unit_rows(embeddings.reshape(-1, embeddings.shape[-1]).to(dtype), normalize)
+        unit = _unit_rows(embeddings.flatten(0, -2).to(dtype), normalize)
         unit = torch.cat([unit, unit.new_zeros(1, unit.shape[1])])
         if rows * longest**2 <= len(unit) ** 2:
             members = unit[scopes]

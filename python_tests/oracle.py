@@ -106,7 +106,7 @@ class Oracle:
             return np.where(np.isfinite(block), block, 0.0)
         assert case.embeddings is not None
         width = case.embeddings.shape[-1]
-        rows = case.embeddings.detach().float().reshape(-1, width).numpy()[members]
+        rows = case.embeddings.detach().float().reshape(case.rewards.numel(), width).numpy()[members]
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.sum(rows * rows, axis=1, dtype=np.float32)
         vectors = np.zeros((len(members), width))

@@ -79,7 +79,10 @@ def _uniform(count: int, group_size: int) -> Groups:
 
 def _ragged(rewards: Tensor, group_offsets: Tensor | Sequence[int]) -> Groups:
     if not isinstance(group_offsets, Tensor):
-        group_offsets = torch.tensor(group_offsets).to(rewards.device, non_blocking=True)
+        try:
+            group_offsets = torch.tensor(group_offsets).to(rewards.device, non_blocking=True)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"group_offsets must be a tensor or a sequence of ints, got {group_offsets!r}") from error
     checks.check_dtype("group_offsets", group_offsets, checks.INTEGER_DTYPES)
     if group_offsets.dim() != 1 or group_offsets.shape[0] < 1:
         raise ValueError(
@@ -95,7 +98,12 @@ def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
         if isinstance(group_ids, np.ndarray):
             group_ids = group_ids.tolist()
         codes: dict[object, int] = {}
-        numbers = [codes.setdefault(label, len(codes)) for label in group_ids]
+        try:
+            numbers = [codes.setdefault(label, len(codes)) for label in group_ids]
+        except TypeError as error:
+            raise TypeError(
+                f"group_ids must be an integer tensor or a sequence of hashable labels, one a completion: {error}"
+            ) from error
         group_ids = torch.tensor(numbers, dtype=torch.int64).to(rewards.device, non_blocking=True)
     checks.check_dtype("group_ids", group_ids, (*checks.INTEGER_DTYPES, torch.bool))
     if group_ids.shape != rewards.shape:

@@ -159,7 +159,7 @@ class _similarity_columns:  # noqa: N801 - used as a function: column(pick) is S
             self.blocks = similarity.to(dtype).where(similarity.isfinite(), 0.0)
             return
         assert embeddings is not None
-        unit = _unit_rows(embeddings.reshape(-1, embeddings.shape[-1]).to(dtype), normalize)
+        unit = _unit_rows(embeddings.flatten(0, -2).to(dtype), normalize)
         unit = torch.cat([unit, unit.new_zeros(1, unit.shape[1])])
         if rows * longest**2 <= len(unit) ** 2:
             members = unit[scopes]
@@ -182,7 +182,9 @@ def scope_lambda(
     mean, variance = _mean_and_variance(r, member, correction=0)
     deviation = variance.sqrt()
     if mode == "sigmoid":
-        chosen = torch.sigmoid(deviation)
+        # In float64: torch's vectorised float32 exp rounds otherwise than the scalar one that finishes the array, so a
+        # group's λ would depend on where in the batch it stands.
+        chosen = torch.sigmoid(deviation.double()).to(r.dtype)
     elif mode == "relative_std":
         relative = temperature * deviation / (mean.abs() + MEAN_GUARD)
         chosen = 1 - 1 / (1 + relative)  # = relative / (1 + relative), without inf / inf
@@ -254,7 +256,7 @@ def _advantages(new: Tensor, r: Tensor, scale: str, eps: float, degenerate: str)
         _, variance = _mean_and_variance(new.reshape(1, -1), member.reshape(1, -1), correction=1)
         advantages = advantages / (variance.sqrt() + eps)
     advantages = advantages.where(member & (member.sum(-1, keepdim=True) > 1), 0.0)
-    if degenerate == "zero":
+    if degenerate == "zero" and r.shape[-1]:
         lowest = r.where(member, float("inf")).amin(-1, keepdim=True)
         highest = r.where(member, float("-inf")).amax(-1, keepdim=True)
         advantages = advantages.where(lowest != highest, 0.0)

@@ -1,0 +1,139 @@
+"""Hypothesis: calls of the op over every option, layout, dtype and awkward value that the contract allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from oracle import Case
+
+LAYOUTS = ("2d", "group_size", "offsets", "offsets_list", "ids_int", "ids_numpy", "ids_str")
+DIMENSIONS = (1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 70)
+REWARD_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
+EMBEDDING_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@st.composite
+def generators(draw: st.DrawFn) -> np.random.Generator:
+    """Numbers in bulk: hypothesis shrinks the sizes and options, not each entry of an array."""
+    return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+
+@st.composite
+def layouts(draw: st.DrawFn, rng: np.random.Generator) -> tuple[str, list[list[int]], dict[str, Any]]:
+    """Kind, groups, and the arguments that say so."""
+    kind = draw(st.sampled_from(LAYOUTS))
+    if kind in ("2d", "group_size"):
+        num_groups, size = draw(st.integers(1, 4)), draw(st.integers(1, 20) | st.sampled_from([31, 32, 33, 40]))
+        groups = np.arange(num_groups * size).reshape(num_groups, size).tolist()
+        return kind, groups, {} if kind == "2d" else {"group_size": size}
+    sizes = draw(st.lists(st.integers(0, 12), min_size=1, max_size=5))
+    offsets = np.cumsum([0, *sizes])
+    groups = [list(range(start, stop)) for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    if kind == "offsets":
+        dtype = draw(st.sampled_from([torch.int64, torch.int32]))
+        return kind, groups, {"group_offsets": torch.tensor(offsets, dtype=dtype)}
+    if kind == "offsets_list":
+        return kind, groups, {"group_offsets": offsets.tolist()}
+    labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    groups = [np.flatnonzero(labels == label).tolist() for label in range(len(sizes)) if sizes[label]]
+    names = rng.permutation(50)[: len(sizes)] - 10
+    ids: Any = names[labels]
+    if kind == "ids_int":
+        ids = torch.from_numpy(ids)
+    elif kind == "ids_str":
+        ids = [f"uid-{name}" for name in ids]
+    return kind, groups, {"group_ids": ids}
+
+
+@st.composite
+def reward_values(draw: st.DrawFn, rng: np.random.Generator, count: int) -> torch.Tensor:
+    kind = draw(st.sampled_from(["normal", "binary", "equal", "negative", "quarters"]))
+    values = {
+        "normal": rng.normal(size=count),
+        "binary": rng.integers(0, 2, count).astype(float),
+        "equal": np.full(count, rng.choice([0.0, 1.0, -1.0, 0.1])),
+        "negative": -rng.random(count) * 3,
+        "quarters": rng.integers(-8, 9, count) / 4,
+    }[kind]
+    dtype = draw(st.sampled_from(REWARD_DTYPES))
+    if dtype.is_floating_point and draw(st.booleans()):
+        bad = rng.random(count) < 0.2
+        values = np.where(bad, rng.choice([np.nan, np.inf, -np.inf], count), values)
+    return torch.from_numpy(values).to(dtype)
+
+
+@st.composite
+def embedding_values(draw: st.DrawFn, rng: np.random.Generator, count: int) -> torch.Tensor:
+    dim = draw(st.sampled_from(DIMENSIONS))
+    kind = draw(st.sampled_from(["normal", "clusters", "one_hot"]))
+    if kind == "normal":
+        values = rng.normal(size=(count, dim))
+    elif kind == "clusters":
+        values = rng.normal(size=(3, dim))[rng.integers(0, 3, count)] + 0.05 * rng.normal(size=(count, dim))
+    else:
+        values = np.eye(dim)[rng.integers(0, dim, count)]
+    if count and draw(st.booleans()):
+        values = values[rng.integers(0, count, count)]  # duplicates
+    awkward = draw(st.sampled_from([None, None, 0.0, np.nan, np.inf]))
+    if awkward is not None:
+        values[rng.random(count) < 0.2] = awkward
+    return torch.from_numpy(values).to(draw(st.sampled_from(EMBEDDING_DTYPES)))
+
+
+@st.composite
+def similarity_values(draw: st.DrawFn, rng: np.random.Generator, scopes: int, size: int) -> torch.Tensor:
+    """Any blocks at all: not symmetric, diagonal as it comes, and now and then not finite."""
+    values = rng.uniform(-1, 1, (scopes, size, size))
+    if draw(st.booleans()):
+        values = np.round(values * 4) / 4
+    if draw(st.booleans()):
+        values[rng.random(values.shape) < 0.05] = rng.choice([np.nan, np.inf, -np.inf])
+    return torch.from_numpy(values).to(draw(st.sampled_from(EMBEDDING_DTYPES)))
+
+
+@st.composite
+def options(draw: st.DrawFn) -> dict[str, Any]:
+    choices: dict[str, list[Any]] = {
+        "method": ["mmr", "mmr", "mmr", "smi", "none"],
+        "temperature": [1.0, 0.5, 2.0],
+        "first_pick": ["reward", "score"],
+        "diversity": [1.0, 1.0, 0.5, 0.0],
+        "match_scale": [False, True],
+        "scope": ["group", "group", "batch"],
+        "scale": ["group", "batch", "none"],
+        "eps": [1e-4, 1e-6, 1],
+        "degenerate": ["reweight", "zero"],
+        "normalize": [True, True, False],
+    }
+    return {name: draw(st.sampled_from(values)) for name, values in choices.items()}
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """A call of the op."""
+    rng = draw(generators())
+    kind, groups, layout = draw(layouts(rng))
+    count = sum(len(group) for group in groups)
+    shape = (len(groups), len(groups[0])) if kind == "2d" else (count,)
+    chosen = draw(options())
+    case = Case(draw(reward_values(rng, count)).reshape(shape), groups, layout, options=chosen)
+    lam = draw(st.sampled_from(["sigmoid", "relative_std"]) | st.floats(0, 1) | st.sampled_from(["one", "each"]))
+    if lam == "each":
+        lams = count if "group_ids" in layout else len(groups)
+        lam = "one" if chosen["scope"] == "batch" else torch.from_numpy(rng.random(lams)).float()
+        if "group_ids" in layout and isinstance(lam, torch.Tensor):
+            for group in groups:
+                lam[group] = lam[group[0]].clone()
+    chosen["lam"] = torch.tensor(rng.random(), dtype=torch.float32) if isinstance(lam, str) and lam == "one" else lam
+    if draw(st.booleans()):
+        case.valid = torch.from_numpy(rng.random(shape) < draw(st.sampled_from([0.8, 0.3, 0.0])))
+    if (kind in ("2d", "group_size") or chosen["scope"] == "batch") and draw(st.booleans()):
+        blocks = (1, count) if chosen["scope"] == "batch" else (len(groups), len(groups[0]))
+        case.similarity = draw(similarity_values(rng, *blocks))
+    else:
+        embeddings = draw(embedding_values(rng, count))
+        case.embeddings = embeddings.reshape(*shape, embeddings.shape[-1])
+    return case

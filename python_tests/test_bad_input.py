@@ -1,0 +1,164 @@
+"""What can't be computed raises an error that names the argument; checked before any backend sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mmr_kernels import LambdaEMA, mmr_advantages, mmr_reweight
+
+REWARDS = torch.rand(6)
+EMBEDDINGS = torch.randn(6, 4)
+BLOCKS = torch.rand(2, 3, 3)
+FLAT: dict[str, Any] = {"rewards": REWARDS, "embeddings": EMBEDDINGS, "group_size": 3}
+SQUARE: dict[str, Any] = {"rewards": REWARDS.reshape(2, 3), "embeddings": EMBEDDINGS.reshape(2, 3, 4)}
+META = {"device": "meta"}
+
+# (what is wrong, the argument named, the call changed)
+WRONG_VALUES: list[tuple[str, str, dict[str, Any]]] = [
+    ("rewards of three dimensions", "rewards", {"rewards": torch.rand(2, 3, 1)}),
+    ("a single reward", "rewards", {"rewards": torch.tensor(1.0)}),
+    ("embeddings of fewer completions", "embeddings", {"embeddings": EMBEDDINGS[:5]}),
+    ("one-dimensional embeddings", "embeddings", {"embeddings": EMBEDDINGS[:, 0]}),
+    ("embeddings in groups, rewards flat", "embeddings", {"embeddings": EMBEDDINGS.reshape(2, 3, 4)}),
+    ("embeddings elsewhere", "embeddings", {"embeddings": torch.empty(6, 4, **META)}),
+    ("valid of another shape", "valid", {"valid": torch.ones(2, 3, dtype=torch.bool)}),
+    ("valid elsewhere", "valid", {"valid": torch.ones(6, dtype=torch.bool, **META)}),
+    ("no layout", "group_size", {"group_size": None}),
+    ("two layouts", "group_size", {"group_ids": [0] * 6}),
+    ("three layouts", "group_offsets", {"group_ids": [0] * 6, "group_offsets": [0, 6]}),
+    ("group_size that doesn't divide", "group_size", {"group_size": 4}),
+    ("group_size 0", "group_size", {"group_size": 0}),
+    ("negative group_size", "group_size", {"group_size": -3}),
+    ("offsets that descend", "group_offsets", {"group_size": None, "group_offsets": [0, 4, 2, 6]}),
+    ("offsets that start late", "group_offsets", {"group_size": None, "group_offsets": [1, 6]}),
+    ("offsets that start below 0", "group_offsets", {"group_size": None, "group_offsets": [-1, 6]}),
+    ("offsets that end early", "group_offsets", {"group_size": None, "group_offsets": [0, 3, 5]}),
+    ("offsets that end late", "group_offsets", {"group_size": None, "group_offsets": [0, 3, 7]}),
+    ("no offsets at all", "group_offsets", {"group_size": None, "group_offsets": torch.tensor([], dtype=torch.int64)}),
+    ("two-dimensional offsets", "group_offsets", {"group_size": None, "group_offsets": torch.tensor([[0, 6]])}),
+    ("offsets elsewhere", "group_offsets", {"group_size": None, "group_offsets": torch.empty(2, dtype=torch.int64, **META)}),
+    ("too few labels", "group_ids", {"group_size": None, "group_ids": [0, 0, 1]}),
+    ("too many labels", "group_ids", {"group_size": None, "group_ids": torch.zeros(7, dtype=torch.int64)}),
+    ("labels in two dimensions", "group_ids", {"group_size": None, "group_ids": torch.zeros(2, 3, dtype=torch.int64)}),
+    ("labels elsewhere", "group_ids", {"group_size": None, "group_ids": torch.empty(6, dtype=torch.int64, **META)}),
+    ("no vectors", "embeddings", {"embeddings": None}),
+    ("no vectors for smi", "embeddings", {"embeddings": None, "method": "smi"}),
+    ("two kinds of vectors", "similarity", {"similarity": BLOCKS}),
+    ("blocks of another size", "similarity", {"embeddings": None, "similarity": torch.rand(2, 4, 4)}),
+    ("blocks not square", "similarity", {"embeddings": None, "similarity": torch.rand(2, 3, 4)}),
+    ("one block too many", "similarity", {"embeddings": None, "similarity": torch.rand(3, 3, 3)}),
+    ("group blocks for batch scope", "similarity", {"embeddings": None, "similarity": BLOCKS, "scope": "batch"}),
+    ("similarity elsewhere", "similarity", {"embeddings": None, "similarity": torch.empty(2, 3, 3, **META)}),
+    (
+        "similarity of ragged groups",
+        "similarity",
+        {"embeddings": None, "similarity": BLOCKS, "group_size": None, "group_offsets": [0, 3, 6]},
+    ),
+    ("unknown method", "method", {"method": "dpp"}),
+    ("unknown first_pick", "first_pick", {"first_pick": "best"}),
+    ("unknown scope", "scope", {"scope": "world"}),
+    ("unknown scale", "scale", {"scale": "std"}),
+    ("unknown degenerate", "degenerate", {"degenerate": "skip"}),
+    ("unknown backend", "backend", {"backend": "numpy"}),
+    ("unknown λ mode", "lam", {"lam": "cosine"}),
+    ("λ above 1", "lam", {"lam": 1.0001}),
+    ("λ below 0", "lam", {"lam": -0.1}),
+    ("λ NaN", "lam", {"lam": float("nan")}),
+    ("a tensor λ above 1", "lam", {"lam": torch.tensor([0.5, 1.5])}),
+    ("a tensor λ below 0", "lam", {"lam": torch.tensor(-0.5)}),
+    ("a tensor λ NaN", "lam", {"lam": torch.tensor([0.5, float("nan")])}),
+    ("λs of no shape known", "lam", {"lam": torch.full((3,), 0.5)}),
+    ("a λ per completion without labels", "lam", {"lam": torch.full((6,), 0.5)}),
+    ("a λ per group for batch scope", "lam", {"lam": torch.full((2,), 0.5), "scope": "batch"}),
+    ("λ elsewhere", "lam", {"lam": torch.empty(1, **META)}),
+    ("negative temperature", "temperature", {"temperature": -1.0}),
+    ("infinite temperature", "temperature", {"temperature": float("inf")}),
+    ("diversity above 1", "diversity", {"diversity": 1.5}),
+    ("diversity NaN", "diversity", {"diversity": float("nan")}),
+    ("negative eps", "eps", {"eps": -1e-4}),
+]
+WRONG_TYPES: list[tuple[str, str, dict[str, Any]]] = [
+    ("rewards as a list", "rewards", {"rewards": [1.0] * 6}),
+    ("complex rewards", "rewards", {"rewards": REWARDS.to(torch.complex64)}),
+    ("embeddings as an array", "embeddings", {"embeddings": EMBEDDINGS.numpy()}),
+    ("float64 embeddings", "embeddings", {"embeddings": EMBEDDINGS.double()}),
+    ("complex embeddings", "embeddings", {"embeddings": EMBEDDINGS.to(torch.complex64)}),
+    ("integer embeddings", "embeddings", {"embeddings": EMBEDDINGS.int()}),
+    ("float64 similarity", "similarity", {"embeddings": None, "similarity": BLOCKS.double()}),
+    ("similarity as an array", "similarity", {"embeddings": None, "similarity": BLOCKS.numpy()}),
+    ("integer valid", "valid", {"valid": torch.ones(6, dtype=torch.int64)}),
+    ("valid as a list", "valid", {"valid": [True] * 6}),
+    ("bool group_size", "group_size", {"group_size": True}),
+    ("float group_size", "group_size", {"group_size": 3.0}),
+    ("float offsets", "group_offsets", {"group_size": None, "group_offsets": torch.tensor([0.0, 6.0])}),
+    ("a list of float offsets", "group_offsets", {"group_size": None, "group_offsets": [0.0, 6.0]}),
+    ("offsets that are no numbers", "group_offsets", {"group_size": None, "group_offsets": ["a", "b"]}),
+    ("a number for offsets", "group_offsets", {"group_size": None, "group_offsets": 6}),
+    ("an empty list of offsets", "group_offsets", {"group_size": None, "group_offsets": []}),
+    ("array labels in two dimensions", "group_ids", {"group_size": None, "group_ids": np.zeros((2, 3), dtype=int)}),
+    ("float labels", "group_ids", {"group_size": None, "group_ids": torch.zeros(6)}),
+    ("a number for labels", "group_ids", {"group_size": None, "group_ids": 6}),
+    ("labels that can't be hashed", "group_ids", {"group_size": None, "group_ids": [[0]] * 6}),
+    ("integer tensor λ", "lam", {"lam": torch.ones(1, dtype=torch.int64)}),
+    ("bool λ", "lam", {"lam": True}),
+    ("no λ", "lam", {"lam": None}),
+    ("λ as a list", "lam", {"lam": [0.5, 0.5]}),
+    ("temperature as a string", "temperature", {"temperature": "1"}),
+    ("bool diversity", "diversity", {"diversity": True}),
+    ("eps as a tensor", "eps", {"eps": torch.tensor(1e-4)}),
+    ("no eps", "eps", {"eps": None}),
+    ("match_scale as an int", "match_scale", {"match_scale": 1}),
+    ("normalize as a string", "normalize", {"normalize": "yes"}),
+    ("method as a list", "method", {"method": ["mmr"]}),
+    ("backend as a number", "backend", {"backend": 3}),
+]
+
+
+def by_what(wrong: list[tuple[str, str, dict[str, Any]]]) -> Any:
+    return pytest.mark.parametrize(("argument", "changed"), [row[1:] for row in wrong], ids=[row[0] for row in wrong])
+
+
+@by_what(WRONG_VALUES)
+def test_a_wrong_value_is_named(argument: str, changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"\b{argument}\b"):
+        mmr_advantages(**{**FLAT, **changed})
+
+
+@by_what(WRONG_TYPES)
+def test_a_wrong_type_is_named(argument: str, changed: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"\b{argument}\b"):
+        mmr_advantages(**{**FLAT, **changed})
+
+
+@pytest.mark.parametrize("layout", [{"group_size": 3}, {"group_offsets": [0, 3, 6]}, {"group_ids": [0] * 6}], ids=str)
+def test_a_layout_beside_grouped_rewards_is_named(layout: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(layout))):
+        mmr_advantages(**SQUARE, **layout)
+
+
+def test_messages_say_what_was_got_and_what_is_taken() -> None:
+    with pytest.raises(ValueError, match=r"lam must lie in \[0, 1\], got 1.5"):
+        mmr_advantages(**FLAT, lam=1.5)
+    with pytest.raises(ValueError, match=r"embeddings must have shape \(6, D\).*got \(5, 4\)"):
+        mmr_advantages(REWARDS, EMBEDDINGS[:5], group_size=3)
+    with pytest.raises(TypeError, match=r"embeddings must be torch.float32 or .*got torch.float64"):
+        mmr_advantages(REWARDS, EMBEDDINGS.double(), group_size=3)
+    with pytest.raises(ValueError, match=r"scope must be one of 'group', 'batch'; got 'world'"):
+        mmr_advantages(**FLAT, scope="world")  # type: ignore[arg-type]
+
+
+def test_reweight_checks_the_same() -> None:
+    with pytest.raises(ValueError, match="lam"):
+        mmr_reweight(**FLAT, lam=2.0)
+    with pytest.raises(TypeError, match="scale"):
+        mmr_reweight(**FLAT, scale="group")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("alpha", [0.0, -0.2, 1.1, float("nan")])
+def test_smoothing_weight_is_checked(alpha: float) -> None:
+    with pytest.raises(ValueError, match="alpha"):
+        LambdaEMA(alpha)

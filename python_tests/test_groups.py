@@ -1,0 +1,123 @@
+"""The same groups, said in another way, give the same result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tolerance import CONTRACT
+
+from mmr_kernels import MMRResult, mmr_advantages
+
+NUM_GROUPS, SIZE, DIM = 5, 7, 19
+
+
+def inputs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    rewards = torch.randint(0, 2, (NUM_GROUPS, SIZE), generator=generator).float()
+    rewards[1, 3] = float("nan")
+    return rewards, torch.randn(NUM_GROUPS, SIZE, DIM, generator=generator)
+
+
+def same(one: MMRResult, other: MMRResult) -> None:
+    """To the contract's tolerance: a kernel may add in another order when it knows less about the groups."""
+    for mine, theirs in zip(one, other, strict=True):
+        torch.testing.assert_close(
+            mine.flatten(), theirs.flatten(), rtol=CONTRACT, atol=CONTRACT, equal_nan=True
+        )
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"method": "smi", "match_scale": True},
+    {"method": "none", "scale": "none"},
+    {"lam": "relative_std", "scale": "batch"},
+    {"scope": "batch"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_uniform_layouts_agree(backend: str, device: torch.device, options: dict[str, Any]) -> None:
+    rewards, embeddings = (tensor.to(device) for tensor in inputs())
+    flat = (rewards.flatten(), embeddings.flatten(0, 1))
+    options = {"backend": backend, "return_details": True, **options}
+    expected = mmr_advantages(rewards, embeddings, **options)
+    assert expected.advantages.shape == rewards.shape
+    offsets = torch.arange(0, NUM_GROUPS * SIZE + 1, SIZE, device=device)
+    same(mmr_advantages(*flat, group_size=SIZE, **options), expected)
+    same(mmr_advantages(*flat, group_offsets=offsets, **options), expected)
+    same(mmr_advantages(*flat, group_offsets=offsets.int(), **options), expected)
+    same(mmr_advantages(*flat, group_offsets=tuple(offsets.tolist()), **options), expected)
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32", "uint8", "numpy", "str", "tuple", "mixed"])
+def test_shuffled_labels_agree(backend: str, device: torch.device, kind: str) -> None:
+    """Shuffled so that the members of each group stay in order, and with them who wins a tie."""
+    rewards, embeddings = inputs()
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(NUM_GROUPS), SIZE))
+    order = torch.from_numpy(np.argsort(labels, kind="stable"))
+    shuffled = torch.empty(NUM_GROUPS * SIZE, dtype=torch.int64)
+    shuffled[order] = torch.arange(NUM_GROUPS * SIZE)
+    ids: Any = {
+        "int64": torch.from_numpy(labels).to(device),
+        "int32": torch.from_numpy(labels).int().to(device) - 3,
+        "uint8": torch.from_numpy(labels).to(torch.uint8).to(device),
+        "numpy": labels.astype(object),
+        "str": [f"uid {label}" for label in labels],
+        "tuple": [("prompt", label) for label in labels],
+        "mixed": ["first" if label == 0 else int(label) for label in labels],
+    }[kind]
+    options: dict[str, Any] = {"backend": backend, "return_details": True}
+    expected = mmr_advantages(rewards.to(device), embeddings.to(device), **options)
+    got = mmr_advantages(
+        rewards.flatten()[shuffled].to(device),
+        embeddings.flatten(0, 1)[shuffled].to(device),
+        group_ids=ids,
+        **options,
+    )
+    order = order.to(device)
+    assert torch.equal(got.lam[order].reshape(NUM_GROUPS, SIZE), expected.lam[:, None].expand(-1, SIZE))
+    same(
+        MMRResult(*(field[order] for field in got[:4]), got.lam), MMRResult(*expected[:4], got.lam)
+    )
+
+
+def test_a_labelled_group_of_one_and_all_in_one_group(backend: str, device: torch.device) -> None:
+    rewards, embeddings = inputs()
+    flat = (rewards.flatten().to(device), embeddings.flatten(0, 1).to(device))
+    alone = mmr_advantages(*flat, group_ids=list(range(NUM_GROUPS * SIZE)), backend=backend)
+    assert torch.equal(alone, torch.zeros_like(alone))
+    together = mmr_advantages(*flat, group_ids=["a"] * (NUM_GROUPS * SIZE), backend=backend)
+    assert torch.allclose(
+        together, mmr_advantages(*flat, group_size=NUM_GROUPS * SIZE, backend=backend), rtol=0, atol=CONTRACT
+    )
+
+
+def test_empty_groups_take_no_part(backend: str, device: torch.device) -> None:
+    rewards, embeddings = inputs()
+    flat = (rewards.flatten().to(device), embeddings.flatten(0, 1).to(device))
+    options: dict[str, Any] = {"backend": backend, "return_details": True}
+    plain = mmr_advantages(*flat, group_offsets=[0, 10, 35], **options)
+    with_empty = mmr_advantages(*flat, group_offsets=[0, 0, 10, 10, 10, 35, 35], **options)
+    same(MMRResult(*with_empty[:4], with_empty.lam[[1, 4]]), plain)
+
+
+def test_lambda_per_group_follows_the_labels(backend: str, device: torch.device) -> None:
+    """With group_ids a tensor λ has one value a completion, as the details report it."""
+    rewards, embeddings = inputs()
+    lams = torch.linspace(0, 1, NUM_GROUPS)
+    options: dict[str, Any] = {"backend": backend, "return_details": True}
+    expected = mmr_advantages(rewards.to(device), embeddings.to(device), lam=lams.to(device), **options)
+    labels = torch.arange(NUM_GROUPS).repeat_interleave(SIZE)
+    shuffled = torch.from_numpy(np.random.default_rng(1).permutation(NUM_GROUPS * SIZE))
+    got = mmr_advantages(
+        rewards.flatten()[shuffled].to(device),
+        embeddings.flatten(0, 1)[shuffled].to(device),
+        group_ids=labels[shuffled].to(device),
+        lam=lams[labels[shuffled]].to(device),
+        **options,
+    )
+    torch.testing.assert_close(got.lam.cpu(), lams[labels[shuffled]], rtol=0, atol=1e-6)
+    torch.testing.assert_close(expected.lam.cpu(), lams, rtol=0, atol=1e-6)

@@ -1,0 +1,172 @@
+"""The suite can fail: wrong rules, planted one at a time, are caught; and the right ones are not.
+
+Each planted oracle breaks one rule of the contract; judging it by the replay, or for ties by exact order, must fail.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from oracle import Case, Oracle, Truth
+from replay import ORACLE, as_result, check
+from strategies import cases
+
+
+@given(case=cases())
+def test_the_oracle_stands_its_own_replay(case: Case) -> None:
+    with np.errstate(all="ignore"):
+        check(case, as_result(case, ORACLE.truth(case)))
+
+
+class FirstPickScored(Oracle):
+    def first_value(self, case: Case, reward: float, lam: float) -> float:
+        return lam * reward
+
+
+class NegativeSimilarityCounts(Oracle):
+    def nearest(self, similarities: np.ndarray) -> float:
+        return float(np.max(similarities))
+
+
+class MeanInsteadOfMaximum(Oracle):
+    def nearest(self, similarities: np.ndarray) -> float:
+        return max(0.0, float(np.mean(similarities)))
+
+
+class BesselInLambda(Oracle):
+    def deviation(self, values: np.ndarray) -> float:
+        return float(np.std(values, ddof=1))
+
+
+class NoBesselInAdvantages(Oracle):
+    def group_deviation(self, values: np.ndarray) -> float:
+        return float(np.std(values))
+
+
+class SecondBest(Oracle):
+    def best(self, scores: np.ndarray) -> int:
+        return int(np.argsort(-scores, kind="stable")[min(1, len(scores) - 1)])
+
+
+class PickedByIndex(Oracle):
+    def best(self, scores: np.ndarray) -> int:
+        return 0
+
+
+class SimilarityOfNeighbour(Oracle):
+    def similarity(self, case: Case, scope: int) -> np.ndarray:
+        return np.roll(super().similarity(case, scope), 1, axis=0)
+
+
+class TransposedSimilarity(Oracle):
+    def similarity(self, case: Case, scope: int) -> np.ndarray:
+        return super().similarity(case, scope).T
+
+
+class RowsNotNormalised(Oracle):
+    def similarity(self, case: Case, scope: int) -> np.ndarray:
+        return super().similarity(Case(**{**vars(case), "options": {**case.options, "normalize": False}}), scope)
+
+
+class HalfPrecisionSimilarity(Oracle):
+    def similarity(self, case: Case, scope: int) -> np.ndarray:
+        return super().similarity(case, scope).astype(np.float16).astype(np.float64)
+
+
+class InvalidCountInSmi(Oracle):
+    def submodular(self, r: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return r / (np.sum(s, axis=1) + 1e-6)
+
+
+class MatchedWithoutMean(Oracle):
+    def match_scale(self, new: np.ndarray, r: np.ndarray) -> np.ndarray:
+        return super().match_scale(new, r) - np.mean(r)
+
+
+class DiversityForgotten(Oracle):
+    def scope_lambda(self, case: Case, scope: int, r: np.ndarray) -> float:
+        return super().scope_lambda(Case(**{**vars(case), "options": {**case.options, "diversity": 1.0}}), scope, r)
+
+
+class InvalidGetAnAdvantage(Oracle):
+    def advantages(self, case: Case, new: np.ndarray) -> np.ndarray:
+        return super().advantages(case, new) + 1e-3 * np.isnan(new)
+
+
+class DegenerateStillSignals(Oracle):
+    def advantages(self, case: Case, new: np.ndarray) -> np.ndarray:
+        changed = Case(**{**vars(case), "options": {**case.options, "degenerate": "reweight"}})
+        return super().advantages(changed, new)
+
+
+def random_case(**options: Any) -> Case:
+    generator = torch.Generator().manual_seed(3)
+    rewards = torch.randint(0, 2, (3, 9), generator=generator) + 0.1 * torch.randn(3, 9, generator=generator)
+    rewards[2] = 1.0
+    valid = torch.ones(3, 9, dtype=torch.bool)
+    valid[0, 4] = False
+    embeddings = None if "similarity" in options else torch.randn(3, 9, 12, generator=generator)
+    return Case.uniform(rewards, embeddings, valid=valid, **options)
+
+
+SIMILARITY = torch.rand(3, 9, 9, generator=torch.Generator().manual_seed(4)) * 2 - 1
+
+PLANTED: list[tuple[type[Oracle], dict[str, Any]]] = [
+    (FirstPickScored, {}),
+    (NegativeSimilarityCounts, {}),
+    (MeanInsteadOfMaximum, {}),
+    (BesselInLambda, {}),
+    (NoBesselInAdvantages, {}),
+    (NoBesselInAdvantages, {"scale": "batch"}),
+    (SecondBest, {}),
+    (PickedByIndex, {}),
+    (SimilarityOfNeighbour, {}),
+    (RowsNotNormalised, {}),
+    (HalfPrecisionSimilarity, {}),
+    (InvalidCountInSmi, {"method": "smi"}),
+    (RowsNotNormalised, {"method": "smi"}),
+    (MatchedWithoutMean, {"match_scale": True}),
+    (TransposedSimilarity, {"similarity": SIMILARITY}),
+    (DiversityForgotten, {"diversity": 0.5}),
+    (InvalidGetAnAdvantage, {}),
+    (DegenerateStillSignals, {"degenerate": "zero"}),
+]
+
+
+@pytest.mark.parametrize(("planted", "options"), PLANTED, ids=[f"{kind.__name__}-{','.join(o)}" for kind, o in PLANTED])
+def test_replay_catches_a_wrong_rule(planted: type[Oracle], options: dict[str, Any]) -> None:
+    case = random_case(**options)
+    check(case, as_result(case, ORACLE.truth(case)))
+    with pytest.raises(AssertionError):
+        check(case, as_result(case, planted().truth(case)))
+
+
+class TieToHighestIndex(Oracle):
+    def best(self, scores: np.ndarray) -> int:
+        return len(scores) - 1 - int(np.argmax(scores[::-1]))
+
+
+def exact_ties() -> Case:
+    """Sums and products exact in binary, and ties at every step: the order is the contract's alone to decide."""
+    rewards = torch.tensor([[0.0, 1.0, 1.0, 0.5, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
+    places = torch.tensor([[0, 1, 1, 2, 0, 2], [3, 3, 0, 0, 1, 1]])
+    return Case.uniform(rewards, torch.nn.functional.one_hot(places, 4).float(), lam=0.5)
+
+
+def test_exact_ties_tell_lowest_from_highest_index() -> None:
+    case = exact_ties()
+    right, wrong = ORACLE.truth(case), TieToHighestIndex().truth(case)
+    assert not np.array_equal(right.selection_rank, wrong.selection_rank)
+
+
+def test_exact_ties_go_to_the_lowest_index(backend: str, device: torch.device) -> None:
+    case = exact_ties()
+    truth: Truth = ORACLE.truth(case)
+    for normalize in (True, False):
+        result = case.run(backend, device, normalize=normalize)
+        assert result.selection_rank.flatten().tolist() == truth.selection_rank.tolist()
+        assert result.reweighted_rewards.flatten().tolist() == truth.reweighted_rewards.tolist()

@@ -24,12 +24,8 @@ class MMRResult(NamedTuple):
 
     advantages: Tensor | None  #: float32; None from ``mmr_reweight``
     reweighted_rewards: Tensor  #: float32, NaN where not valid
-    selection_rank: (
-        Tensor  #: int64; 0 = picked first in its scope, -1 = not valid, or a method that picks nothing
-    )
-    max_similarity: (
-        Tensor  #: float32; largest similarity to those picked before (0 for the first, 0 where not valid)
-    )
+    selection_rank: Tensor  #: int64; 0 = picked first in its scope, -1 = not valid, or a method that picks nothing
+    max_similarity: Tensor  #: float32; largest similarity to those picked before (0 for the first, 0 where not valid)
     lam: Tensor  #: float32
 
 
@@ -219,9 +215,7 @@ def _check_vectors(
         checks.check_similarity(similarity, rewards, groups.group_size, groups.num_groups, scope)
     given = (embeddings is not None) + (similarity is not None)
     if given == 2 or (given == 0 and method != "none"):
-        raise ValueError(
-            f'method="{method}" takes embeddings or similarity, one of the two; got {given} of them'
-        )
+        raise ValueError(f'method="{method}" takes embeddings or similarity, one of the two; got {given} of them')
 
 
 def _lambda_argument(
@@ -251,6 +245,4 @@ def _lambda_argument(
         first = groups.group_offsets[:-1].clamp(max=max(groups.num_groups - 1, 0))
         return "tensor", 0.0, lam[groups.order[first]]
     takes = "(1,)" if scope == "batch" else f"(1,) or ({groups.num_groups},)"
-    raise ValueError(
-        f'lam must have shape {takes} with scope="{scope}" and these groups; got {tuple(lam.shape)}'
-    )
+    raise ValueError(f'lam must have shape {takes} with scope="{scope}" and these groups; got {tuple(lam.shape)}')

@@ -82,9 +82,7 @@ def check_valid(valid: Tensor, rewards: Tensor) -> None:
     check_tensor("valid", valid)
     check_dtype("valid", valid, (torch.bool,))
     if valid.shape != rewards.shape:
-        raise ValueError(
-            f"valid must have the shape of rewards, {tuple(rewards.shape)}; got {tuple(valid.shape)}"
-        )
+        raise ValueError(f"valid must have the shape of rewards, {tuple(rewards.shape)}; got {tuple(valid.shape)}")
     check_device("valid", valid, rewards)
 
 
@@ -100,9 +98,7 @@ def check_embeddings(embeddings: Tensor, rewards: Tensor) -> None:
     check_device("embeddings", embeddings, rewards)
 
 
-def check_similarity(
-    similarity: Tensor, rewards: Tensor, group_size: int, num_groups: int, scope: str
-) -> None:
+def check_similarity(similarity: Tensor, rewards: Tensor, group_size: int, num_groups: int, scope: str) -> None:
     """One square block a scope."""
     check_tensor("similarity", similarity)
     check_dtype("similarity", similarity, FLOAT_DTYPES)

@@ -85,9 +85,7 @@ def _ragged(rewards: Tensor, group_offsets: Tensor | Sequence[int]) -> Groups:
             raise TypeError(f"group_offsets must be a tensor or a sequence of ints, got {group_offsets!r}") from error
     checks.check_dtype("group_offsets", group_offsets, checks.INTEGER_DTYPES)
     if group_offsets.dim() != 1 or group_offsets.shape[0] < 1:
-        raise ValueError(
-            f"group_offsets must have shape (number of groups + 1,), got {tuple(group_offsets.shape)}"
-        )
+        raise ValueError(f"group_offsets must have shape (number of groups + 1,), got {tuple(group_offsets.shape)}")
     checks.check_device("group_offsets", group_offsets, rewards)
     return Groups(group_offsets.shape[0] - 1, 0, group_offsets)
 
@@ -107,9 +105,7 @@ def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
         group_ids = torch.tensor(numbers, dtype=torch.int64).to(rewards.device, non_blocking=True)
     checks.check_dtype("group_ids", group_ids, (*checks.INTEGER_DTYPES, torch.bool))
     if group_ids.shape != rewards.shape:
-        raise ValueError(
-            f"group_ids must have the shape of rewards, ({count},); got {tuple(group_ids.shape)}"
-        )
+        raise ValueError(f"group_ids must have the shape of rewards, ({count},); got {tuple(group_ids.shape)}")
     checks.check_device("group_ids", group_ids, rewards)
     order = torch.argsort(group_ids, stable=True)
     ordered = group_ids[order]

@@ -53,9 +53,7 @@ def mmr(
     shape, dtype = rewards.shape, rewards.dtype
     count = rewards.numel()
     taking_part = rewards.isfinite() if valid is None else rewards.isfinite() & valid
-    r = torch.cat(
-        [rewards.where(taking_part, float("nan")).reshape(-1), rewards.new_full((1,), float("nan"))]
-    )
+    r = torch.cat([rewards.where(taking_part, float("nan")).reshape(-1), rewards.new_full((1,), float("nan"))])
     scopes = groups if scope == "group" else torch.arange(count, device=r.device).unsqueeze(0)
 
     def back(values: Tensor, table: Tensor, blank: float) -> Tensor:
@@ -217,9 +215,7 @@ def _greedy(
         value = (r if step == 0 and first_pick == "reward" else score).gather(1, pick)
         new.scatter_(1, pick, value.where(picked, new.gather(1, pick)))
         rank.scatter_(1, pick, torch.full_like(pick, step).where(picked, rank.gather(1, pick)))
-        max_similarity.scatter_(
-            1, pick, nearest.gather(1, pick).where(picked, max_similarity.gather(1, pick))
-        )
+        max_similarity.scatter_(1, pick, nearest.gather(1, pick).where(picked, max_similarity.gather(1, pick)))
         left.scatter_(1, pick, False)
         nearest = nearest.maximum(column(pick)).where(picked, nearest)
     return new, rank, max_similarity
@@ -237,9 +233,7 @@ def _submodular_mutual_information(r: Tensor, member: Tensor, column: _similarit
 def _match_scale(new: Tensor, r: Tensor, member: Tensor) -> Tensor:
     mean_new, variance_new = _mean_and_variance(new, member, correction=0)
     mean, variance = _mean_and_variance(r, member, correction=0)
-    matched = (new - mean_new) / (variance_new.sqrt() + SPREAD_GUARD) * (
-        variance.sqrt() + SPREAD_GUARD
-    ) + mean
+    matched = (new - mean_new) / (variance_new.sqrt() + SPREAD_GUARD) * (variance.sqrt() + SPREAD_GUARD) + mean
     return matched.where(variance_new.sqrt() > SPREAD_GUARD, new)
 
 

@@ -1,8 +1,8 @@
 """Which backends the suite runs over, and how thoroughly.
 
-    pytest                                              every backend of the table; one that can't run here skips
-    pytest --backend torch --backend cpu                only these
-    pytest --backend triton --hypothesis-profile slow   few examples, for interpreters
+pytest                                              every backend of the table; one that can't run here skips
+pytest --backend=torch --backend=cpu                only these
+pytest --backend=triton --hypothesis-profile slow   few examples, for interpreters
 """
 
 from __future__ import annotations

@@ -40,7 +40,11 @@ WRONG_VALUES: list[tuple[str, str, dict[str, Any]]] = [
     ("offsets that end late", "group_offsets", {"group_size": None, "group_offsets": [0, 3, 7]}),
     ("no offsets at all", "group_offsets", {"group_size": None, "group_offsets": torch.tensor([], dtype=torch.int64)}),
     ("two-dimensional offsets", "group_offsets", {"group_size": None, "group_offsets": torch.tensor([[0, 6]])}),
-    ("offsets elsewhere", "group_offsets", {"group_size": None, "group_offsets": torch.empty(2, dtype=torch.int64, **META)}),
+    (
+        "offsets elsewhere",
+        "group_offsets",
+        {"group_size": None, "group_offsets": torch.empty(2, dtype=torch.int64, **META)},
+    ),
     ("too few labels", "group_ids", {"group_size": None, "group_ids": [0, 0, 1]}),
     ("too many labels", "group_ids", {"group_size": None, "group_ids": torch.zeros(7, dtype=torch.int64)}),
     ("labels in two dimensions", "group_ids", {"group_size": None, "group_ids": torch.zeros(2, 3, dtype=torch.int64)}),

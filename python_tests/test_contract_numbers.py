@@ -35,9 +35,7 @@ def test_equal_negative_rewards_punish_the_first_pick(backend: str, device: torc
 
 def test_one_group_by_hand(backend: str, device: torch.device) -> None:
     """r = (1, 0.9, 0.8), λ = 0.5. First 0; then 0.45 - 0.25 = 0.2 beats 0.4 - 0.4 = 0; last keeps m = 0.8."""
-    case = Case.uniform(
-        torch.tensor([[1.0, 0.9, 0.8]]), similarity=torch.tensor([BLOCK]), lam=0.5, scale="none"
-    )
+    case = Case.uniform(torch.tensor([[1.0, 0.9, 0.8]]), similarity=torch.tensor([BLOCK]), lam=0.5, scale="none")
     result = case.run(backend, device)
     equal(result.reweighted_rewards, [1.0, 0.2, 0.0])
     assert result.selection_rank.tolist() == [[0, 1, 2]]

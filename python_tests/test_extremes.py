@@ -127,9 +127,7 @@ def test_length_of_embeddings_does_not_matter(backend: str, device: torch.device
 
 
 @pytest.mark.parametrize("length", [1e-44, 1e-30, 1e-20, 1e-15])
-def test_rows_shorter_than_the_guard_are_similar_to_nothing(
-    backend: str, device: torch.device, length: float
-) -> None:
+def test_rows_shorter_than_the_guard_are_similar_to_nothing(backend: str, device: torch.device, length: float) -> None:
     """Divided by 1e-12 and not by their norm, denormals among them, they stay near zero."""
     case = random_case()
     assert case.embeddings is not None

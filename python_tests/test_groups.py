@@ -24,9 +24,7 @@ def inputs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 def same(one: MMRResult, other: MMRResult) -> None:
     """To the contract's tolerance: a kernel may add in another order when it knows less about the groups."""
     for mine, theirs in zip(one, other, strict=True):
-        torch.testing.assert_close(
-            mine.flatten(), theirs.flatten(), rtol=CONTRACT, atol=CONTRACT, equal_nan=True
-        )
+        torch.testing.assert_close(mine.flatten(), theirs.flatten(), rtol=CONTRACT, atol=CONTRACT, equal_nan=True)
 
 
 OPTIONS: list[dict[str, Any]] = [
@@ -79,9 +77,7 @@ def test_shuffled_labels_agree(backend: str, device: torch.device, kind: str) ->
     )
     order = order.to(device)
     assert torch.equal(got.lam[order].reshape(NUM_GROUPS, SIZE), expected.lam[:, None].expand(-1, SIZE))
-    same(
-        MMRResult(*(field[order] for field in got[:4]), got.lam), MMRResult(*expected[:4], got.lam)
-    )
+    same(MMRResult(*(field[order] for field in got[:4]), got.lam), MMRResult(*expected[:4], got.lam))
 
 
 def test_a_labelled_group_of_one_and_all_in_one_group(backend: str, device: torch.device) -> None:

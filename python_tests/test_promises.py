@@ -99,9 +99,7 @@ def test_result_never_requires_grad(backend: str, device: torch.device) -> None:
     result = case.run(backend, device)
     assert not any(field.requires_grad for field in result)
     similarity = torch.rand(3, 4, 4, requires_grad=True)
-    assert not mmr_advantages(
-        rewards.to(device), similarity=similarity.to(device), backend=backend
-    ).requires_grad
+    assert not mmr_advantages(rewards.to(device), similarity=similarity.to(device), backend=backend).requires_grad
 
 
 @given(case=cases())

@@ -33,7 +33,7 @@ def main() -> int:
             "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaves memory to the system at exit
             "PYTHONPATH": str(copy),
         }
-        tests = ["--backend", "cpu", "-p", "no:cacheprovider"]
+        tests = ["--backend=cpu", "-p", "no:cacheprovider"]
         return subprocess.run([sys.executable, "-m", "pytest", *tests], cwd=copy, env=environment).returncode
 
 

@@ -34,9 +34,7 @@ def why_not(problem: Problem, host: Host) -> str | None:
 def run(problem: Problem) -> Outputs:
     """Fill fresh outputs; the GIL is released and ``torch.get_num_threads()`` threads work."""
     outputs = allocate_outputs(problem)
-    rewards, embeddings, similarity, valid, group_offsets, order, lam, num_groups, group_size, *options, _ = (
-        problem
-    )
+    rewards, embeddings, similarity, valid, group_offsets, order, lam, num_groups, group_size, *options, _ = problem
     _extension().mmr(
         rewards.data_ptr(),
         0 if embeddings is None else embeddings.data_ptr(),

@@ -39,7 +39,8 @@ def check_number(name: str, value: object, highest: float = math.inf) -> None:
     """A finite number in [0, highest]."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a float, got {type(value).__name__}")
-    if not (0 <= value <= highest and math.isfinite(value)):
+    # Comparisons alone, which torch.compile can also trace for a number that changes from call to call.
+    if not (0 <= value <= highest and value < math.inf):
         takes = f"lie in [0, {highest:g}]" if math.isfinite(highest) else "be finite and at least 0"
         raise ValueError(f"{name} must {takes}, got {value}")
 

@@ -50,14 +50,13 @@ def _checked(*values: object) -> str:
 _checked_once = functools.lru_cache(maxsize=512, typed=True)(_checked)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def pack(*values: object) -> str:
     """Check the options, in the order of ``Options``, and pack them for the op.
 
     Raises:
         TypeError, ValueError: naming the option, what it got and what it takes.
     """
-    if torch.compiler.is_compiling():  # a tracer would see through the cache and warn of it
-        return _checked(*values)
     try:
         return _checked_once(*values)
     except TypeError:  # not hashable, so no option's value: the check says which

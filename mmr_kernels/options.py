@@ -50,17 +50,28 @@ def _checked(*values: object) -> str:
 _checked_once = functools.lru_cache(maxsize=512, typed=True)(_checked)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def pack(*values: object) -> str:
     """Check the options, in the order of ``Options``, and pack them for the op.
 
     Raises:
         TypeError, ValueError: naming the option, what it got and what it takes.
     """
+    if torch.compiler.is_compiling():
+        # A tracer may hold a float as a symbol; __float__ makes it the constant that these options are.
+        constants = [value.__float__() if isinstance(value, float) else value for value in values]
+        packed: str = _pack_while_tracing(*constants)
+        return packed
+    return _pack(*values)
+
+
+def _pack(*values: object) -> str:
     try:
         return _checked_once(*values)
     except TypeError:  # not hashable, so no option's value: the check says which
         return _checked(*values)
+
+
+_pack_while_tracing = torch.compiler.assume_constant_result(_pack)  # type: ignore[no-untyped-call]
 
 
 @functools.lru_cache(maxsize=512)

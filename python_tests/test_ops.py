@@ -82,9 +82,7 @@ def test_fake_outputs_look_like_the_real_ones(
 ) -> None:
     arguments = op_arguments(moved(call, device), backend, outputs, monkeypatch)
     with torch._subclasses.FakeTensorMode() as mode:
-        fake_arguments = [
-            mode.from_tensor(value) if isinstance(value, torch.Tensor) else value for value in arguments
-        ]
+        fake_arguments = [mode.from_tensor(value) if isinstance(value, torch.Tensor) else value for value in arguments]
         fakes = torch.ops.mmr_kernels.mmr(*fake_arguments)
     reals = torch.ops.mmr_kernels.mmr(*arguments)
     for fake, real in zip(fakes, reals, strict=True):

@@ -1,8 +1,8 @@
 """The embedder that needs no model: hashed word 1–2-grams, counted and L2-normalised.
 
-The hashing trick with signs (Weinberger et al. 2009, arXiv 0902.2206): each n-gram's hash names one of D dimensions
-and a sign, so that a collision moves a cosine up or down by about 1/√D alike. docs/embedders.md has the evidence for
-the defaults.
+The hashing trick with signs (Weinberger et al. 2009, arXiv 0902.2206): each n-gram's hash names one of D
+dimensions and a sign, so that collisions move a cosine up as often as down, by about 1/√D. The evidence for
+the defaults is in docs/embedders.md.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch.nn.functional import normalize
 #: Words of one character too: the digits of a solution are most of what tells it from another.
 WORD = r"(?u)\w+"
 
-#: The finaliser of MurmurHash3 (Austin Appleby, public domain) as signed 64-bit integers, and an odd multiplier
-#: that makes an n-gram's hash depend on the order of its tokens.
+#: The finaliser of MurmurHash3 (Austin Appleby, public domain) as signed 64-bit integers, and an odd
+#: multiplier that makes an n-gram's hash depend on the order of its tokens.
 _MIX = (0xFF51AFD7ED558CCD - 2**64, 0xC4CEB9FE1A85EC53 - 2**64)
 _STEP = 0x9E3779B97F4A7C15 - 2**64
 _LOW_31_BITS = 2**31 - 1
@@ -27,7 +27,7 @@ _LOW_31_BITS = 2**31 - 1
 class LexicalEmbedder:
     """Texts or token ids to hashed n-gram counts, each row of length 1, or 0 where there is nothing to count.
 
-    The two ways hash differently, so vectors of one are not to be compared with vectors of the other. Both are
+    The two ways hash differently: vectors of one are not to be compared with vectors of the other. Both are
     deterministic to the bit.
 
     Args:
@@ -43,7 +43,7 @@ class LexicalEmbedder:
         self.longest_ngram = longest_ngram
 
     def embed_texts(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
-        """(N, D) float32 on ``device`` for N texts; words are runs of letters, digits and "_", in lower case."""
+        """(N, D) float32 on ``device``; words are runs of letters, digits and "_", whatever their case."""
         from sklearn.feature_extraction.text import HashingVectorizer
 
         if not len(texts):
@@ -60,8 +60,8 @@ class LexicalEmbedder:
         """(N, D) float32 on the device of the ids, no value of which is read by the host.
 
         Args:
-            token_ids: (N, L), integers, padded anywhere with anything; or one list of ids a completion, without mask.
-            mask: (N, L), bool or integers, 0 where padded; None: nothing is. No n-gram reaches across padding.
+            token_ids: (N, L), integers, padded anywhere with anything; or a list of ids a completion.
+            mask: (N, L), bool or integers, 0 where padded; None: nothing is. No n-gram spans a masked place.
 
         Raises:
             TypeError, ValueError: naming the argument, what it got and what it takes.

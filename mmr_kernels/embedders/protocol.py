@@ -1,11 +1,11 @@
 """What an embedder is: one vector a completion, from its text, from its token ids, or from either.
 
-Two protocols of one method, because no embedder should have to pretend: a sentence model reads text, the policy
-reads its own token ids, the lexical embedder reads both. A caller that holds token ids asks
+Two protocols of one method, because no embedder should have to pretend: a sentence model reads text, the
+policy reads its own token ids, the lexical embedder reads both. A caller that holds token ids asks
 ``isinstance(embedder, TokenEmbedder)`` and so saves the decoding.
 
-The vectors need not be normalised, the op does that; a zero row is similar to nothing. Row i depends on completion i
-alone, so that groups may be embedded in any batches, on any process.
+The vectors need not be normalised, the op does that; a zero row is similar to nothing. Row i depends on
+completion i alone, so that groups may be embedded in any batches, on any process.
 """
 
 from __future__ import annotations

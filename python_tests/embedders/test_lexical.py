@@ -134,10 +134,10 @@ def test_no_value_of_the_ids_is_read() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ((torch.zeros(3, dtype=torch.int64),), ValueError, r"token_ids .*\(N, L\).*\(3,\)"),
+        ((torch.zeros(3).long(),), ValueError, r"token_ids .*\(N, L\).*\(3,\)"),
         ((torch.zeros(3, 2),), TypeError, "token_ids must be integers, got torch.float32"),
         (
-            (torch.zeros(3, 2, dtype=torch.int64), torch.ones(3, 1)),
+            (torch.zeros(3, 2).long(), torch.ones(3, 1)),
             ValueError,
             r"mask .*\(3, 2\); got \(3, 1\)",
         ),

@@ -100,8 +100,9 @@ def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
     total, scored = 0.0, False
     for name, weight in weights.items():
         if name not in row:
+            found = _names(row)
             raise InputError(
-                f"{place}: takes {name!r}, found only {_names(row)}; --reward NAME says which fields are rewards"
+                f"{place}: takes {name!r}, found only {found}; --reward NAME says which fields are rewards"
             )
         value = row[name]
         if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -69,7 +69,7 @@ def score(
         "backend": backend,
     }
     try:
-        _check_outputs(rollouts, out, plot)
+        _check_outputs(rollouts, out, plot, method)
         read = read_rollouts(rollouts, _reward_weights(reward or ["reward"]))
         scores = score_rollouts(read, options)
         if out is not None:
@@ -108,7 +108,7 @@ def _reward_weights(options: list[str]) -> dict[str, float]:
     return weights
 
 
-def _check_outputs(rollouts: Path, out: Path | None, plot: Path | None) -> None:
+def _check_outputs(rollouts: Path, out: Path | None, plot: Path | None, method: str) -> None:
     """Before any work: names that can be written, and never the input."""
     if out is not None:
         check_format(out)
@@ -116,3 +116,5 @@ def _check_outputs(rollouts: Path, out: Path | None, plot: Path | None) -> None:
             raise InputError(f"--out {out} is the file of rollouts itself; name another")
     if plot is not None:
         check_format(plot, (".png",))
+        if method != "mmr":
+            raise InputError(f"--plot takes --method mmr: {method!r} picks nothing, so nothing is redundant")

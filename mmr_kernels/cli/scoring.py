@@ -17,7 +17,7 @@ PART = 512
 
 
 class Scores(NamedTuple):
-    """What the op gave, one value a completion in the order of ``Rollouts``, and what plain GRPO would have."""
+    """What the op gave, one value a completion in the order of ``Rollouts``; and what plain GRPO gives."""
 
     reweighted_rewards: np.ndarray  # float32, NaN where no reward is known
     selection_rank: np.ndarray  # int64
@@ -104,7 +104,7 @@ def output_rows(rollouts: Rollouts, scores: Scores) -> list[Row]:
 
 
 def _parts(offsets: list[int], size: int) -> list[list[int]]:
-    """The offsets cut into runs of whole groups, about ``size`` completions each; neighbours share a bound."""
+    """The offsets cut into runs of whole groups, of ``size`` completions or just above; bounds are shared."""
     parts, first = [], 0
     for last in range(1, len(offsets)):
         if offsets[last] - offsets[first] >= size or last == len(offsets) - 1:

@@ -2,11 +2,12 @@
 
     python bench/embedder_study.py ROLLOUTS.jsonl [--groups N] [--model PATH] [--json FILE]
 
-Pairs are the solutions of one group that both end in a final answer, "A: number" on the last line; the label
-is whether the numbers are equal. AUC: the probability that a pair of one answer has the higher cosine, over all
-pairs of all groups, with a 95 % interval from resampling groups. "No answer line": the same with that line cut
-off before embedding, since it gives the label away. Cost: one warm run over all completions. ``--model`` is a
-folder with a sentence-transformers model; the token ids are its tokenizer's, whose own time isn't counted.
+Pairs are the solutions of one group that both end in a final answer, "A: number" on the last line; the
+label is whether the numbers are equal. AUC: the probability that a pair of one answer has the higher cosine,
+over all pairs of all groups, with a 95 % interval from resampling groups. "No answer line": the same with that
+line cut off before embedding, since it gives the label away. Cost: warm, over all completions; the median of
+five runs, of the sentence model one. ``--model`` is a folder with a sentence-transformers model; the token ids
+are its tokenizer's, whose own time isn't counted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import argparse
 import json
 import platform
 import re
-import time
+import statistics
+import timeit
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from itertools import combinations
@@ -96,11 +98,9 @@ def cosines(embed: Embed, texts: list[str], pairs: Pairs) -> np.ndarray:
     return result
 
 
-def seconds(embed: Callable[[Any], Tensor], argument: object) -> float:
-    """One call, after the warm-up that measuring the AUC was."""
-    start = time.perf_counter()
-    embed(argument)
-    return time.perf_counter() - start
+def seconds(embed: Callable[[Any], Tensor], argument: object, runs: int = 5) -> float:
+    """Median time of a call, after the warm-up that measuring the AUC was."""
+    return statistics.median(timeit.repeat(lambda: embed(argument), number=1, repeat=runs))
 
 
 def measure(
@@ -139,12 +139,10 @@ def main() -> None:
     print(f"{len(groups):,} groups, {len(texts):,} completions, {len(pairs.same):,} pairs of which", end=" ")
     print(f"{pairs.same.mean():.1%} have one answer; {RESAMPLES} resamples")
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "numpy"))
-    print(
-        f"{platform.platform()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}\n"
-    )
-    print(
-        "| embedder | AUC | 95 % interval | AUC, no answer line | µs a completion |\n| --- | --- | --- | --- | --- |"
-    )
+    print(f"{platform.platform()}, {torch.get_num_threads()} threads,", end=" ")
+    print(f"Python {platform.python_version()}, {versions}\n")
+    print("| embedder | AUC | 95 % interval | AUC, no answer line | µs a completion |")
+    print("| --- | --- | --- | --- | --- |")
     for row in rows:
         print(
             f"| {row['embedder']} | {row['auc']:.3f} | {row['low']:.3f} to {row['high']:.3f}"
@@ -166,7 +164,7 @@ def ngrams(source: str, longest: int, dimensions: int) -> str:
 
 
 def model_rows(path: str, texts: list[str], pairs: Pairs) -> list[dict[str, Any]]:
-    """The sentence model, and the lexical embedder over the ids of its tokenizer, whose time isn't counted."""
+    """The sentence model, and the lexical embedder over the ids of its tokenizer."""
     from sentence_transformers import SentenceTransformer
     from transformers import AutoTokenizer
 
@@ -193,7 +191,7 @@ def model_rows(path: str, texts: list[str], pairs: Pairs) -> list[dict[str, Any]
     def encode(texts: Sequence[str]) -> Tensor:
         return model.encode(list(texts), batch_size=64, convert_to_tensor=True)
 
-    rows.append(measure("sentence model", encode, texts, pairs, lambda: seconds(encode, texts)))
+    rows.append(measure("sentence model", encode, texts, pairs, lambda: seconds(encode, texts, runs=1)))
     return rows
 
 

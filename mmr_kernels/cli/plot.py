@@ -22,8 +22,8 @@ MOST_BINS, LEAST_IN_BIN = 10, 8
 def draw(rollouts: Rollouts, scores: Scores, path: Path) -> None:
     """Write a PNG of two panels over redundancy, the largest similarity to what was picked before.
 
-    Left, reward: each completion before and after, and the means of bins. Right, the bins' mean advantage under
-    plain GRPO and under MMR. First picks stand apart, at 0; completions without a reward are left out.
+    Left, reward: each completion before and after, and the means of bins. Right, the bins' mean advantage
+    under plain GRPO and under MMR. First picks stand apart, at 0; completions without a reward are left out.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -53,17 +53,14 @@ def draw(rollouts: Rollouts, scores: Scores, path: Path) -> None:
     ):
         most = bins[-1] if bins else first
         which = f"{len(most):,} most redundant" if bins else f"{len(most):,} first picks"
-        axes.set_title(
-            f"{name}: the {which}\ngo from {before[most].mean():+.2f} to {after[most].mean():+.2f}"
-        )
+        change = f"from {before[most].mean():+.2f} to {after[most].mean():+.2f}"
+        axes.set_title(f"{name}: the {which} go\n{change} on average")
         axes.set(xlabel="redundancy: largest similarity to a completion picked before", ylabel=name.lower())
         axes.set_xlim(-0.04, 1.04)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    groups = len(rollouts.offsets) - 1
-    figure.suptitle(
-        f"What MMR does to {np.count_nonzero(picked):,} completions in {groups:,} groups", size="x-large"
-    )
+    count, groups = np.count_nonzero(picked), len(rollouts.offsets) - 1
+    figure.suptitle(f"What MMR does to {count:,} completions in {groups:,} groups", size="x-large")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
@@ -83,7 +80,7 @@ def _means(
     bins: list[np.ndarray],
     names: tuple[str, str],
 ) -> None:
-    """Redundancy, before and after: means of the bins as two lines with the gap filled, first picks as squares."""
+    """Redundancy, before, after: means of the bins as lines with the gap filled, of first picks as squares."""
     x, before, after = ([values[members].mean() for members in bins] for values in columns)
     axes.fill_between(x, before, after, color=AFTER, alpha=0.12, linewidth=0)
     style = {"markeredgecolor": "white", "linewidth": 2.5, "markersize": 8}

@@ -3,11 +3,11 @@
     python bench/embedder_study.py ROLLOUTS.jsonl [--groups N] [--model PATH] [--json FILE]
 
 Pairs are the solutions of one group that both end in a final answer, "A: number" on the last line; the
-label is whether the numbers are equal. AUC: the probability that a pair of one answer has the higher cosine,
-over all pairs of all groups, with a 95 % interval from resampling groups. "No answer line": the same with that
-line cut off before embedding, since it gives the label away. Cost: warm, over all completions; the median of
-five runs, of the sentence model one. ``--model`` is a folder with a sentence-transformers model; the token ids
-are its tokenizer's, whose own time isn't counted.
+label is whether the numbers are equal. AUC: the probability that a pair of one answer has the higher
+cosine, over all pairs of all groups, with a 95 % interval from resampling groups. "No answer line": the same
+with that line cut off before embedding, since it gives the label away. Cost: warm, over all completions; the
+median of five runs, of the sentence model one. ``--model`` is a folder with a sentence-transformers model;
+the token ids are its tokenizer's, whose own time isn't counted.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def score(
             draw(read, scores, plot)
         for written in filter(None, (out, plot)):
             typer.echo(f"wrote {written}")
-    except InputError as error:
+    except (InputError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
 

@@ -28,7 +28,7 @@ def expected_row(ids: list[int], dimensions: int, longest: int) -> torch.Tensor:
             value = mixed((value * 0x9E3779B97F4A7C15 + token + 1) % 2**64)
             signed = value - 2**64 if value >= 2**63 else value
             row[signed % dimensions] += -1 if signed < 0 else 1
-    return row / row.norm().clamp(min=1e-12)
+    return torch.nn.functional.normalize(row, dim=0)
 
 
 def test_it_is_both_kinds_of_embedder() -> None:

@@ -104,9 +104,7 @@ def seconds(embed: Callable[[Any], Tensor], argument: object, runs: int = 5) -> 
     return statistics.median(timeit.repeat(lambda: embed(argument), number=1, repeat=runs))
 
 
-def measure(
-    name: str, embed: Embed, texts: list[str], pairs: Pairs, timed: Callable[[], float]
-) -> dict[str, Any]:
+def measure(name: str, embed: Embed, texts: list[str], pairs: Pairs, timed: Callable[[], float]) -> dict[str, Any]:
     """One row of the table."""
     auc, low, high = auc_with_interval(pairs, cosines(embed, texts, pairs))
     cut = [ANSWER_LINE.sub("", text) for text in texts]

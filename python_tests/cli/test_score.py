@@ -107,9 +107,7 @@ def test_parquet_and_jsonl_round_trip(tmp_path: Path) -> None:
     assert rows_of(first) == rows_of(second) == rows_of(third)
 
 
-def test_groups_may_be_mixed_and_rows_keep_the_order_of_the_file(
-    tmp_path: Path, sample: list[dict[str, Any]]
-) -> None:
+def test_groups_may_be_mixed_and_rows_keep_the_order_of_the_file(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
     mixed = tmp_path / "mixed.jsonl"
     shuffled = sorted(range(len(sample)), key=lambda i: (i % 6, i))
     mixed.write_text("".join(json.dumps(sample[i]) + "\n" for i in shuffled))

@@ -52,9 +52,7 @@ def score_rollouts(rollouts: Rollouts, options: dict[str, Any]) -> Scores:
             embeddings = embedder.embed_texts(rollouts.texts[start:stop])
             offsets = [offset - start for offset in groups]
             try:
-                result = mmr_advantages(
-                    rewards, embeddings, group_offsets=offsets, return_details=True, **options
-                )
+                result = mmr_advantages(rewards, embeddings, group_offsets=offsets, return_details=True, **options)
                 plain = mmr_advantages(rewards, group_offsets=offsets, **(options | {"method": "none"}))
             except (TypeError, ValueError) as error:
                 raise InputError(str(error)) from error
@@ -90,12 +88,9 @@ def output_rows(rollouts: Rollouts, scores: Scores) -> list[Row]:
         "advantage": scores.advantages,
     }
     columns = {
-        name: [value if math.isfinite(value) else None for value in values.tolist()]
-        for name, values in added.items()
+        name: [value if math.isfinite(value) else None for value in values.tolist()] for name, values in added.items()
     }
-    rows = [
-        row | {name: values[i] for name, values in columns.items()} for i, row in enumerate(rollouts.rows)
-    ]
+    rows = [row | {name: values[i] for name, values in columns.items()} for i, row in enumerate(rollouts.rows)]
     return [row for _, row in sorted(zip(rollouts.positions, rows, strict=True), key=lambda pair: pair[0])]
 
 

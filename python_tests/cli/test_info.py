@@ -84,7 +84,5 @@ def test_the_help_imports_nothing_heavy() -> None:
         "CliRunner().invoke(app, ['score', '--help']);"
         "print([name for name in ('torch', 'pyarrow', 'matplotlib', 'sklearn') if name in sys.modules])"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", block], capture_output=True, text=True, check=True, timeout=120
-    )
+    result = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=True, timeout=120)
     assert result.stdout.strip() == "[]"

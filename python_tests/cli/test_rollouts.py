@@ -100,9 +100,7 @@ def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: Any, words: str
 
 
 def test_the_first_row_needs_a_group_or_a_prompt(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"rollouts\.jsonl:1: takes 'group' or 'prompt', found only 'reward'"
-    ):
+    with pytest.raises(InputError, match=r"rollouts\.jsonl:1: takes 'group' or 'prompt', found only 'reward'"):
         read(tmp_path, [{"reward": 1.0}])
 
 

@@ -107,9 +107,7 @@ def test_parquet_and_jsonl_round_trip(tmp_path: Path) -> None:
     assert rows_of(first) == rows_of(second) == rows_of(third)
 
 
-def test_groups_may_be_mixed_and_rows_keep_the_order_of_the_file(
-    tmp_path: Path, sample: list[dict[str, Any]]
-) -> None:
+def test_groups_may_be_mixed_and_rows_keep_the_order_of_the_file(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
     mixed = tmp_path / "mixed.jsonl"
     shuffled = sorted(range(len(sample)), key=lambda i: (i % 6, i))
     mixed.write_text("".join(json.dumps(sample[i]) + "\n" for i in shuffled))
@@ -169,7 +167,7 @@ def test_a_bad_row_leaves_nothing_and_an_old_file_whole(tmp_path: Path, kind: st
     assert out.read_text() == "precious"
 
 
-def test_a_failure_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_while_writing_leaves_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = itertools.count()
 
     def dumps(*arguments: Any, **options: Any) -> str:
@@ -184,9 +182,13 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(files, "json", SimpleNamespace(dumps=dumps, loads=json.loads))
     monkeypatch.setattr(pq, "write_table", write_table)
     for name in ("scores.jsonl", "scores.parquet"):
-        result = run(SAMPLE, "--out", tmp_path / name)
+        out = tmp_path / name
+        out.write_text("precious")
+        result = run(SAMPLE, "--out", out)
         assert result.exit_code == 1
         assert result.stderr == "Error: disk full\n"
+        assert out.read_text() == "precious"
+        out.unlink()
         assert not list(tmp_path.iterdir())
 
 

@@ -10,7 +10,7 @@ EPS = 1e-4
 
 
 def loop(rewards: Tensor, embeddings: Tensor) -> Tensor:
-    """One group at a time, one argmax a step over tensors with a mask of those picked: the way the method was published.
+    """One group at a time, one argmax a step over tensors with a mask: the way the method was published.
 
     Args:
         rewards: (B, G), float32.
@@ -31,7 +31,7 @@ def loop(rewards: Tensor, embeddings: Tensor) -> Tensor:
         reweighted[pick] = r[pick]
         picked[pick] = True
         for _ in range(len(r) - 1):
-            nearest = torch.maximum(nearest, similarity[:, picked].amax(dim=1))
+            nearest = torch.maximum(nearest, similarity[:, picked].max(dim=1).values)
             scores = lam * r - (1 - lam) * nearest
             scores[picked] = float("-inf")
             pick = scores.argmax()

@@ -158,19 +158,8 @@ def mmr_kernel(
     else:
         first, size = group_bounds(scope, group_offsets, count, group_size)
         member_order = order
-    place = places(MEMBERS, COPIES, LANES)
-    inside = place < size
-    # Every copy computes all, the first one stores.
-    stores = inside & (tl.arange(0, COPIES)[None, :, None] == 0)
-    index = completions(first, place, size, member_order)
-    r, member = rewards_of(rewards, valid, index, inside)
-
-    new = r
-    rank = tl.full(r.shape, ABSENT, tl.int32)
-    nearest = tl.zeros_like(r)
-    lam_here = tl.full([1, COPIES, 1], float("nan"), tl.float32)
+    block, rows, factors = None, None, None
     if METHOD != "none":
-        block, rows, factors = None, None, None
         if ON_CHIP:
             block = similarities_in_registers(
                 embeddings, similarity, member_order, first, size, scope, dim_units, DIM_UNIT, NORMALIZE, TILE, BLOCK_DIM
@@ -184,6 +173,18 @@ def mmr_kernel(
                 embeddings, member_order, first, size, rows, factors, dim_units, DIM_UNIT, NORMALIZE, MEMBERS, STRIDE,
                 TILE, BLOCK_DIM,
             )  # fmt: skip
+    place = places(MEMBERS, COPIES, LANES)
+    inside = place < size
+    # Every copy computes all, the first one stores.
+    stores = inside & (tl.arange(0, COPIES)[None, :, None] == 0)
+    index = completions(first, place, size, member_order)
+    r, member = rewards_of(rewards, valid, index, inside)
+
+    new = r
+    rank = tl.full(r.shape, ABSENT, tl.int32)
+    nearest = tl.zeros_like(r)
+    lam_here = tl.full([1, COPIES, 1], float("nan"), tl.float32)
+    if METHOD != "none":
         if METHOD == "mmr":
             lam_here = scope_lambda(
                 r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE

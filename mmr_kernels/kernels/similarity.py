@@ -33,10 +33,9 @@ def scaled(dots, row_factor, column_factor):
 
 @triton.jit
 def diagonal_tile(
-    embeddings, order, first, at, size, DIM_UNITS, DIM_UNIT: tl.constexpr,
-    NORMALIZE: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    embeddings, order, first, at, size, DIM_UNITS, DIM_UNIT: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr
 ):  # fmt: skip
-    """Similarities among TILE members from ``at`` on, and their factors; each embedding is read once."""
+    """Dot products among the TILE members from ``at`` on, each embedding read once, and of each with itself."""
     dim = DIM_UNITS * DIM_UNIT
     place = at + tl.arange(0, TILE)
     row = embeddings + completions(first, place, size, order)[:, None] * dim
@@ -45,20 +44,16 @@ def diagonal_tile(
     for start in range(0, dim, BLOCK_DIM):
         vectors = tl.load(row + (start + along), mask=(place < size)[:, None] & (start + along < dim), other=0.0)
         dots = tl.dot(vectors, tl.trans(vectors), dots, input_precision="ieee")
-    # The squared norms are the diagonal of the same product, so the raw rows are all that is read.
     i = tl.arange(0, TILE)
-    squares = tl.where(i[:, None] == i[None, :], dots, 0.0)
-    row_factor = inverse_norms(tl.sum(squares, 1), NORMALIZE)
-    column_factor = inverse_norms(tl.sum(squares, 0), NORMALIZE)
-    return scaled(dots, row_factor, column_factor), row_factor
+    return dots, tl.where(i[:, None] == i[None, :], dots, 0.0)
 
 
 @triton.jit
 def tile_of_two(
-    embeddings, order, first, at, other, size, factors, DIM_UNITS, DIM_UNIT: tl.constexpr,
-    TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    embeddings, order, first, at, other, size, DIM_UNITS, DIM_UNIT: tl.constexpr, TILE: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
-    """Dot products of the members from ``at`` on with those from ``other`` on, and the factors of both."""
+    """Dot products of the members from ``at`` on with those from ``other`` on."""
     dim = DIM_UNITS * DIM_UNIT
     place_i, place_j = at + tl.arange(0, TILE), other + tl.arange(0, TILE)
     row_i = embeddings + completions(first, place_i, size, order)[:, None] * dim
@@ -70,16 +65,20 @@ def tile_of_two(
         rows_i = tl.load(row_i + (start + along), mask=(place_i < size)[:, None] & left, other=0.0)
         rows_j = tl.load(row_j + (start + along), mask=(place_j < size)[:, None] & left, other=0.0)
         dots = tl.dot(rows_i, tl.trans(rows_j), dots, input_precision="ieee")
-    factor_i = tl.load(factors + place_i, mask=place_i < size, other=0.0)
-    factor_j = tl.load(factors + place_j, mask=place_j < size, other=0.0)
-    return dots, factor_i, factor_j
+    return dots
 
 
 @triton.jit
-def store_tile(rows, at, other, size, values, STRIDE: tl.constexpr):
+def store_tile(rows, factors, dots, at, other, size, STRIDE: tl.constexpr, TILE: tl.constexpr):
     """One tile of a scope's similarities to its rows of scratch, in bounds."""
-    row, column = at + tl.arange(0, values.shape[0])[:, None], other + tl.arange(0, values.shape[1])[None, :]
-    tl.store(rows + row * STRIDE + column, values, mask=(row < size) & (column < size))
+    row, column = at + tl.arange(0, TILE), other + tl.arange(0, TILE)
+    row_factor = tl.load(factors + row, mask=row < size, other=0.0)
+    column_factor = tl.load(factors + column, mask=column < size, other=0.0)
+    tl.store(
+        rows + row[:, None] * STRIDE + column[None, :],
+        scaled(dots, row_factor, column_factor),
+        mask=(row < size)[:, None] & (column < size)[None, :],
+    )
 
 
 @triton.jit
@@ -88,25 +87,26 @@ def similarities_to_scratch(
     NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, STRIDE: tl.constexpr,
     TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
-    """All of a scope's similarities: the tiles on the diagonal, then those below it, mirrored."""
+    """All of a scope's similarities: the tiles on the diagonal, then those below it, mirrored.
+
+    The squared norms are the diagonal of the product, so the raw embeddings are all that is read. Factors pass
+    through scratch too: summed in registers for rows and for columns at once, 128 members would not fit.
+    """
     for at in range(0, size, TILE):
-        values, factor = diagonal_tile(
-            embeddings, order, first, at, size, DIM_UNITS, DIM_UNIT, NORMALIZE, TILE, BLOCK_DIM
-        )
-        store_tile(rows, at, at, size, values, STRIDE)
-        if MEMBERS > TILE:
-            place = at + tl.arange(0, TILE)
-            tl.store(factors + place, factor, mask=place < size)
-    tl.debug_barrier()
+        dots, squares = diagonal_tile(embeddings, order, first, at, size, DIM_UNITS, DIM_UNIT, TILE, BLOCK_DIM)
+        place = at + tl.arange(0, TILE)
+        tl.store(factors + place, inverse_norms(tl.sum(squares, 1), NORMALIZE), mask=place < size)
+        tl.debug_barrier()
+        store_tile(rows, factors, dots, at, at, size, STRIDE, TILE)
     if MEMBERS > TILE:
         for at in range(TILE, size, TILE):
             for other in range(0, at, TILE):
-                dots, factor_i, factor_j = tile_of_two(
-                    embeddings, order, first, at, other, size, factors, DIM_UNITS, DIM_UNIT, TILE, BLOCK_DIM
+                dots = tile_of_two(
+                    embeddings, order, first, at, other, size, DIM_UNITS, DIM_UNIT, TILE, BLOCK_DIM
                 )
-                store_tile(rows, at, other, size, scaled(dots, factor_i, factor_j), STRIDE)
-                store_tile(rows, other, at, size, scaled(tl.trans(dots), factor_j, factor_i), STRIDE)
-        tl.debug_barrier()
+                store_tile(rows, factors, dots, at, other, size, STRIDE, TILE)
+                store_tile(rows, factors, tl.trans(dots), other, at, size, STRIDE, TILE)
+    tl.debug_barrier()
 
 
 @triton.jit
@@ -135,7 +135,14 @@ def similarities_in_registers(
 ):  # fmt: skip
     """[j, 1, i]: similarity of member i to member j."""
     if similarity is None:
-        values, _ = diagonal_tile(embeddings, order, first, 0, size, DIM_UNITS, DIM_UNIT, NORMALIZE, TILE, BLOCK_DIM)
+        dots, squares = diagonal_tile(embeddings, order, first, 0, size, DIM_UNITS, DIM_UNIT, TILE, BLOCK_DIM)
+        values = scaled(
+            dots, inverse_norms(tl.sum(squares, 1), NORMALIZE), inverse_norms(tl.sum(squares, 0), NORMALIZE)
+        )
+        # Tensor cores spread a column over eight lanes and a row over four; plain arithmetic does it the other way.
+        # The greedy loop sums over j, so j is the axis of the four: two shuffles a value, not three.
+        if embeddings.dtype.element_ty != tl.float32:
+            values = tl.trans(values)
         return tl.reshape(values, [TILE, 1, TILE])
     else:
         j, i = tl.arange(0, TILE)[:, None, None], tl.arange(0, TILE)[None, None, :]

@@ -16,6 +16,8 @@ from mmr_kernels.problem import Outputs, Problem, allocate_outputs
 
 #: Most members a scope can have: its similarities take 4 · MEMBERS² bytes of scratch.
 LARGEST_SCOPE = 4096
+#: Products may be added unrounded; said here, because Triton's default is about to change, and with it the bits.
+FUSED = ("enable_fp_fusion", True)
 #: Values a program of the second launch of ``scale="batch"`` divides.
 BATCH_BLOCK = 1024
 
@@ -112,7 +114,7 @@ def run(problem: Problem) -> Outputs:
 def _launch(problem: Problem, outputs: Outputs) -> None:
     from mmr_kernels.kernels import advantages as kernels
 
-    scratch, reweighted = _scratch(problem, outputs)
+    scratch, reweighted = buffers(problem, outputs)
     arguments, constants, options = launch_arguments(problem, outputs, scratch, reweighted)
     _start(kernels.mmr_kernel, (problem.num_scopes,), arguments, constants, options)
     if problem.scale == "batch" and problem.scope == "group" and outputs.advantages is not None:
@@ -122,27 +124,26 @@ def _launch(problem: Problem, outputs: Outputs) -> None:
             (-(-count // BATCH_BLOCK),),
             (outputs.advantages, reweighted, count, problem.eps),
             (BATCH_BLOCK,),
-            (("num_warps", 4),),
+            (("num_warps", 4), FUSED),
         )
 
 
-def _scratch(problem: Problem, outputs: Outputs) -> tuple[Tensor | None, Tensor | None]:
+def buffers(problem: Problem, outputs: Outputs) -> tuple[Tensor | None, Tensor | None]:
     """Room for similarities that don't fit on chip, and for reweighted rewards that other programs or warps read."""
     count = problem.num_completions
     members, _, tile, *_ = configuration(problem)
     through_scratch = problem.method != "none" and problem.similarity is None and (members > 32 or members > tile)
-    similarities = count * (members + 2) if through_scratch else 0
-    across = problem.scope == "batch" or problem.scale == "batch"
-    more = count if across and outputs.reweighted_rewards is None else 0
-    if similarities + more == 0:
+    passes_on = outputs.reweighted_rewards is None and (problem.scope == "batch" or problem.scale == "batch")
+    if not through_scratch and not passes_on:
         return None, outputs.reweighted_rewards
-    scratch = problem.rewards.new_empty(similarities + more)
-    return scratch, scratch[similarities:] if more else outputs.reweighted_rewards
+    similarities = count * (members + 2) if through_scratch else 0
+    scratch = problem.rewards.new_empty(similarities + count if passes_on else similarities)
+    return scratch, scratch[similarities:] if passes_on else outputs.reweighted_rewards
 
 
 def launch_arguments(
     problem: Problem, outputs: Outputs, scratch: Tensor | None, reweighted: Tensor | None
-) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, int], ...]]:
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
     """Of ``mmr_kernel``: run-time arguments, constants, compiler options."""
     members, copies, tile, block_dim, num_warps, num_stages = configuration(problem)
     dim = problem.dim
@@ -188,7 +189,7 @@ def launch_arguments(
         tile,
         min(block_dim, max(16, _power_of_two(dim))),
     )
-    return arguments, constants, (("num_warps", num_warps), ("num_stages", num_stages))
+    return arguments, constants, (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
 
 
 #: Compiled kernels by all that Triton would compile anew for: found here, a launch skips Triton's own look-up.

@@ -62,29 +62,30 @@ def order_key(score):
 @triton.jit
 def greedy(
     r, member, lam, place, size, block, similarity, rows, FIRST_PICK: tl.constexpr, ON_CHIP: tl.constexpr,
-    MEMBERS: tl.constexpr, STRIDE: tl.constexpr,
+    MEMBERS: tl.constexpr, STRIDE: tl.constexpr, DETAILS: tl.constexpr,
 ):  # fmt: skip
-    """MMR (Carbonell & Goldstein 1998): reweighted rewards, ranks, and the similarity at which each was picked.
-
-    ``nearest``, m_i, stands still once i is picked, so score and similarity of every pick can be had after the loop.
-    """
+    """MMR (Carbonell & Goldstein 1998): reweighted rewards, ranks, and the similarity at which each was picked."""
     relevance = lam * r
     penalty = 1.0 - lam
     rank = tl.where(member, LEFT, ABSENT)
-    nearest = tl.zeros_like(r)
+    nearest = tl.zeros_like(r)  # m_i, going on after i was picked: that saves a condition between load and maximum
+    nearest_when_picked = tl.zeros_like(r)
     score = r
+    new = r
     for step in range(tl.max(total(member.to(tl.int32)))):
         key = tl.where(rank == LEFT, order_key(score), PICKED)
         # The lowest place among those of the highest key: a tie goes to the lowest index.
         pick = lowest(tl.where(key == highest(key), place, MEMBERS))
-        rank = tl.where(place == pick, step, rank)
         column = similarity_to(pick, place, size, block, similarity, rows, ON_CHIP, STRIDE)
-        nearest = tl.where(rank == LEFT, tl.maximum(nearest, column), nearest)
+        rank = tl.where(place == pick, step, rank)
+        new = tl.where(place == pick, score, new)
+        if DETAILS:
+            nearest_when_picked = tl.where(place == pick, nearest, nearest_when_picked)
+        nearest = tl.maximum(nearest, column)
         score = relevance - penalty * nearest
-    new = score
-    if FIRST_PICK == "reward":
-        new = tl.where(rank == 0, r, score)
-    return new, rank, nearest
+    if FIRST_PICK == "score":
+        new = tl.where(rank == 0, relevance, new)
+    return new, rank, nearest_when_picked
 
 
 @triton.jit
@@ -190,7 +191,8 @@ def mmr_kernel(
                 r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE
             )
             new, rank, nearest = greedy(
-                r, member, lam_here, place, size, block, similarity, rows, FIRST_PICK, ON_CHIP, MEMBERS, STRIDE
+                r, member, lam_here, place, size, block, similarity, rows, FIRST_PICK, ON_CHIP, MEMBERS, STRIDE,
+                selection_rank is not None,
             )
         else:
             new = submodular_mutual_information(

@@ -47,7 +47,7 @@ def problem(group_size: int, dtype: torch.dtype, groups: int = 16) -> Problem:
 def compiled(call: Problem, target: GPUTarget) -> Any:
     """As ``backends.triton`` would launch it: same arguments, constants and options."""
     outputs = allocate_outputs(call)
-    arguments, constants, options = backend.launch_arguments(call, outputs, *backend.buffers(call, outputs))
+    arguments, constants, options = backend.launch_arguments(call, outputs, *backend.buffers(call, outputs), target.backend == "hip")
     signature, fixed = {}, {}
     for name, value in zip(mmr_kernel.arg_names, (*arguments, *constants), strict=True):
         if isinstance(value, torch.Tensor):

@@ -26,7 +26,7 @@ class Configuration(NamedTuple):
     """How one program is cut, from sizes and dtype alone: a timed choice would change the order of sums."""
 
     members: int  # places of a scope, a power of two
-    copies: int  # warps that run the selection, each for itself; 1: they share it
+    alone: bool  # each warp runs the whole selection by itself; if not, they share it
     tile: int  # rows and columns of a product's tile
     block_dim: int  # dimensions of a step along D
     num_warps: int
@@ -35,24 +35,24 @@ class Configuration(NamedTuple):
 
 #: By members and bytes an element. ``make bench-gpu`` prints a better table where it finds one.
 CONFIGURATIONS = {
-    (16, 2): Configuration(16, 1, 16, 128, 1, 4),
-    (16, 4): Configuration(16, 1, 16, 64, 1, 4),
-    (32, 2): Configuration(32, 1, 32, 128, 1, 3),
-    (32, 4): Configuration(32, 1, 32, 32, 1, 3),
-    (64, 2): Configuration(64, 4, 64, 128, 4, 3),
-    (64, 4): Configuration(64, 4, 64, 32, 4, 3),
-    (128, 2): Configuration(128, 8, 128, 64, 8, 3),
-    (128, 4): Configuration(128, 8, 128, 32, 8, 2),
-    (256, 2): Configuration(256, 8, 64, 64, 8, 3),
-    (256, 4): Configuration(256, 8, 64, 16, 8, 3),
-    (512, 2): Configuration(512, 8, 64, 64, 8, 3),
-    (512, 4): Configuration(512, 8, 64, 16, 8, 3),
-    (1024, 2): Configuration(1024, 1, 64, 64, 8, 3),
-    (1024, 4): Configuration(1024, 1, 64, 16, 8, 3),
-    (2048, 2): Configuration(2048, 1, 64, 64, 8, 3),
-    (2048, 4): Configuration(2048, 1, 64, 16, 8, 3),
-    (4096, 2): Configuration(4096, 1, 64, 64, 8, 3),
-    (4096, 4): Configuration(4096, 1, 64, 16, 8, 3),
+    (16, 2): Configuration(16, True, 16, 128, 1, 4),
+    (16, 4): Configuration(16, True, 16, 64, 1, 4),
+    (32, 2): Configuration(32, True, 32, 128, 1, 3),
+    (32, 4): Configuration(32, True, 32, 32, 1, 3),
+    (64, 2): Configuration(64, True, 64, 128, 4, 3),
+    (64, 4): Configuration(64, True, 64, 16, 4, 3),
+    (128, 2): Configuration(128, True, 128, 32, 8, 4),
+    (128, 4): Configuration(128, True, 128, 32, 8, 2),
+    (256, 2): Configuration(256, True, 64, 64, 8, 3),
+    (256, 4): Configuration(256, True, 64, 16, 8, 3),
+    (512, 2): Configuration(512, True, 64, 64, 8, 3),
+    (512, 4): Configuration(512, True, 64, 16, 8, 3),
+    (1024, 2): Configuration(1024, False, 64, 64, 8, 3),
+    (1024, 4): Configuration(1024, False, 64, 16, 8, 3),
+    (2048, 2): Configuration(2048, False, 64, 64, 8, 3),
+    (2048, 4): Configuration(2048, False, 64, 16, 8, 3),
+    (4096, 2): Configuration(4096, False, 64, 64, 8, 3),
+    (4096, 4): Configuration(4096, False, 64, 16, 8, 3),
 }
 
 
@@ -61,7 +61,7 @@ def configuration(problem: Problem) -> Configuration:
     members = max(16, _power_of_two(problem.max_scope_size))
     width = 4 if problem.embeddings is None else problem.embeddings.element_size()
     if problem.group_size == 0 and problem.scope == "group":
-        return CONFIGURATIONS[64, width]._replace(members=max(64, members), copies=1)
+        return CONFIGURATIONS[64, width]._replace(members=max(64, members), alone=False)
     return CONFIGURATIONS[members, width]
 
 
@@ -115,7 +115,9 @@ def _launch(problem: Problem, outputs: Outputs) -> None:
     from mmr_kernels.kernels import advantages as kernels
 
     scratch, reweighted = buffers(problem, outputs)
-    arguments, constants, options = launch_arguments(problem, outputs, scratch, reweighted)
+    arguments, constants, options = launch_arguments(
+        problem, outputs, scratch, reweighted, amd=torch.version.hip is not None
+    )
     _start(kernels.mmr_kernel, (problem.num_scopes,), arguments, constants, options)
     if problem.scale == "batch" and problem.scope == "group" and outputs.advantages is not None:
         count = problem.num_completions
@@ -142,12 +144,13 @@ def buffers(problem: Problem, outputs: Outputs) -> tuple[Tensor | None, Tensor |
 
 
 def launch_arguments(
-    problem: Problem, outputs: Outputs, scratch: Tensor | None, reweighted: Tensor | None
+    problem: Problem, outputs: Outputs, scratch: Tensor | None, reweighted: Tensor | None, amd: bool
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
     """Of ``mmr_kernel``: run-time arguments, constants, compiler options."""
-    members, copies, tile, block_dim, num_warps, num_stages = configuration(problem)
+    members, alone, tile, block_dim, num_warps, num_stages = configuration(problem)
     dim = problem.dim
     unit = 8 if dim % 8 == 0 else 4 if dim % 4 == 0 else 1
+    warp_size = 64 if amd else 32  # of AMD's data center GPUs
     longest_group = problem.group_size or problem.num_completions
     arguments = (
         problem.rewards,
@@ -185,7 +188,8 @@ def launch_arguments(
         problem.normalize,
         members,
         max(16, _power_of_two(longest_group)) if problem.scope == "batch" else 0,
-        copies,
+        max(1, num_warps * warp_size // 32) if alone and members > 32 else 1,
+        amd or problem.embeddings is None or problem.embeddings.dtype is not torch.float32,
         tile,
         min(block_dim, max(16, _power_of_two(dim))),
     )

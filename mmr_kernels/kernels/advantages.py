@@ -142,7 +142,7 @@ def mmr_kernel(
     DIM_UNIT: tl.constexpr, METHOD: tl.constexpr, LAM_MODE: tl.constexpr, FIRST_PICK: tl.constexpr,
     MATCH_SCALE: tl.constexpr, SCOPE: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr,
     NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, GROUP_MEMBERS: tl.constexpr, COPIES: tl.constexpr,
-    TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    ON_TENSOR_CORES: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
     """One scope: similarities, selection, reweighted rewards, advantages.
 
@@ -163,8 +163,9 @@ def mmr_kernel(
     if METHOD != "none":
         if ON_CHIP:
             block = similarities_in_registers(
-                embeddings, similarity, member_order, first, size, scope, dim_units, DIM_UNIT, NORMALIZE, TILE, BLOCK_DIM
-            )
+                embeddings, similarity, member_order, first, size, scope, dim_units, DIM_UNIT, NORMALIZE,
+                ON_TENSOR_CORES, TILE, BLOCK_DIM,
+            )  # fmt: skip
         elif similarity is not None:
             similarity += scope.to(tl.int64) * size * size
         else:

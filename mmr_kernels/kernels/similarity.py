@@ -27,8 +27,9 @@ def inverse_norms(squares, NORMALIZE: tl.constexpr):
 @triton.jit
 def scaled(dots, row_factor, column_factor):
     """Rows first, as whoever reads a row does: duplicates then tie exactly, whichever tile they came from."""
-    counts = (row_factor[:, None] > 0.0) & (column_factor[None, :] > 0.0)
-    return tl.where(counts, dots * row_factor[:, None] * column_factor[None, :], 0.0)
+    values = dots * row_factor[:, None] * column_factor[None, :]
+    # Not finite: NaN or infinity from a row that counts as similar to nothing, whose factor is 0.
+    return tl.where(tl.abs(values) <= LARGEST, values, 0.0)
 
 
 @triton.jit
@@ -71,14 +72,27 @@ def tile_of_two(
 @triton.jit
 def store_tile(rows, factors, dots, at, other, size, STRIDE: tl.constexpr, TILE: tl.constexpr):
     """One tile of a scope's similarities to its rows of scratch, in bounds."""
-    row, column = at + tl.arange(0, TILE), other + tl.arange(0, TILE)
+    if TILE == 128:
+        # In halves, one after the other: where tensor memory leaves a thread a whole row, 128 columns, their factors
+        # and products would not fit in its registers together.
+        left, right = tl.split(tl.permute(tl.reshape(dots, [TILE, 2, TILE // 2]), [0, 2, 1]))
+        store_columns(rows, factors, left, at, other, size, STRIDE, TILE, TILE // 2)
+        tl.debug_barrier()
+        store_columns(rows, factors, right, at, other + TILE // 2, size, STRIDE, TILE, TILE // 2)
+    else:
+        store_columns(rows, factors, dots, at, other, size, STRIDE, TILE, TILE)
+
+
+@triton.jit
+def store_columns(
+    rows, factors, dots, at, other, size, STRIDE: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr
+):  # fmt: skip
+    """Scaled; a row has room for all of a tile's columns, and those past the members get the zeros of their factors."""
+    row, column = at + tl.arange(0, HEIGHT), other + tl.arange(0, WIDTH)
     row_factor = tl.load(factors + row, mask=row < size, other=0.0)
     column_factor = tl.load(factors + column, mask=column < size, other=0.0)
-    tl.store(
-        rows + row[:, None] * STRIDE + column[None, :],
-        scaled(dots, row_factor, column_factor),
-        mask=(row < size)[:, None] & (column < size)[None, :],
-    )
+    values = scaled(dots, row_factor, column_factor)
+    tl.store(rows + row[:, None] * STRIDE + column[None, :], values, mask=(row < size)[:, None])
 
 
 @triton.jit
@@ -133,7 +147,7 @@ def similarity_to(j, place, size, block, similarity, rows, ON_CHIP: tl.constexpr
 @triton.jit
 def similarities_in_registers(
     embeddings, similarity, order, first, size, scope, DIM_UNITS, DIM_UNIT: tl.constexpr,
-    NORMALIZE: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    NORMALIZE: tl.constexpr, ON_TENSOR_CORES: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
     """[j, 1, i]: similarity of member i to member j."""
     if similarity is None:
@@ -143,7 +157,7 @@ def similarities_in_registers(
         )
         # Tensor cores spread a column over eight lanes and a row over four; plain arithmetic does it the other way.
         # The greedy loop sums over j, so j is the axis of the four: two shuffles a value, not three.
-        if embeddings.dtype.element_ty != tl.float32:
+        if ON_TENSOR_CORES:
             values = tl.trans(values)
         return tl.reshape(values, [TILE, 1, TILE])
     else:

@@ -83,9 +83,9 @@ def why_not_here(host: Host) -> str | None:
 
 def why_not(problem: Problem, host: Host) -> str | None:
     """Needs CUDA or ROCm tensors and at most 4096 members a scope; takes every dtype and option of the op."""
-    device = problem.rewards.device
-    if device.type != "cuda" and (device.type != "cpu" or host.interpreter is not None):
-        return f"needs tensors on a CUDA or ROCm device, got {device}; move them, or leave backend=None"
+    rewards = problem.rewards
+    if not rewards.is_cuda and (not rewards.is_cpu or host.interpreter is not None):
+        return f"needs tensors on a CUDA or ROCm device, got {rewards.device}; move them, or leave backend=None"
     if problem.max_scope_size > LARGEST_SCOPE:
         return (
             f"takes at most {LARGEST_SCOPE} completions a group or batch scope (with group_offsets or group_ids: a"

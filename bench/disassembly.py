@@ -20,7 +20,7 @@ _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 LATENCY = {"LDG": 260, "LDS": 30, "LDL": 40, "SHFL": 24, "REDUX": 36, "CREDUX": 36, "MUFU": 18, "ISETP": 6, "FSETP": 6}
 DEFAULT_LATENCY = 5
 #: Cycles the issue slot's pipeline stays taken; the others take one.
-OCCUPIES = {name: 2 for name in ("ISETP", "FSETP", "FSEL", "SEL", "FMNMX", "VIMNMX", "VIMNMX3", "LOP3", "SHF", "SHFL")}
+OCCUPIES = dict.fromkeys(("ISETP", "FSETP", "FSEL", "SEL", "FMNMX", "VIMNMX", "VIMNMX3", "LOP3", "SHF", "SHFL"), 2)
 
 
 class Loop(NamedTuple):
@@ -77,7 +77,9 @@ def parse_cuda(text: str) -> tuple[list[str], list[Loop]]:
 
 def parse_amd(text: str) -> tuple[list[str], list[Loop]]:
     """Of the assembly Triton keeps."""
-    return parse(text, r"^\s+([a-z]+_[a-z0-9_]+.*?)\s*(?:;.*)?$", r"^(\.LBB\d+_\d+):", r"^s_c?branch\S*\s+(\.LBB\d+_\d+)")
+    return parse(
+        text, r"^\s+([a-z]+_[a-z0-9_]+.*?)\s*(?:;.*)?$", r"^(\.LBB\d+_\d+):", r"^s_c?branch\S*\s+(\.LBB\d+_\d+)"
+    )
 
 
 def cycles_a_turn(loop: Loop, turns: int = 8) -> float:

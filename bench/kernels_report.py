@@ -47,7 +47,9 @@ def problem(group_size: int, dtype: torch.dtype, groups: int = 16) -> Problem:
 def compiled(call: Problem, target: GPUTarget) -> Any:
     """As ``backends.triton`` would launch it: same arguments, constants and options."""
     outputs = allocate_outputs(call)
-    arguments, constants, options = backend.launch_arguments(call, outputs, *backend.buffers(call, outputs), target.backend == "hip")
+    arguments, constants, options = backend.launch_arguments(
+        call, outputs, *backend.buffers(call, outputs), target.backend == "hip"
+    )
     signature, fixed = {}, {}
     for name, value in zip(mmr_kernel.arg_names, (*arguments, *constants), strict=True):
         if isinstance(value, torch.Tensor):
@@ -141,8 +143,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# What the Triton kernel becomes",
         "",
-        f"Written by `make kernels-report` with triton {triton.__version__}; compiled ahead of time, run on no GPU. The",
-        f"call: group scope and scale, sigmoid λ, D = {DIM}, advantages alone. Columns from *loop* on count the greedy",
+        f"Written by `make kernels-report` with triton {triton.__version__}; compiled ahead of time, run on no GPU.",
+        f"The call: group scope and scale, sigmoid λ, D = {DIM}, advantages alone. Columns from *loop* on count the greedy",
         "loop: instructions, global loads, SHFL + REDUX (gfx942: DPP and LDS permutes), barriers; *cycles* a step are",
         "simulated for one warp (model and its assumptions: `bench/disassembly.py`), not measured.",
         "`docs/kernel.md` discusses it.",

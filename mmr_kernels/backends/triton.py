@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmr_kernels.backends.host import Host
+from mmr_kernels.backends.host import Host, this_host
 from mmr_kernels.problem import Outputs, Problem, allocate_outputs
 
 #: Most members a scope can have: its similarities take 4 · MEMBERS² bytes of scratch.
@@ -100,7 +100,7 @@ def run(problem: Problem) -> Outputs:
     if problem.num_scopes == 0:
         return outputs
     device = problem.rewards.device
-    if device.type == "cpu" and problem.embeddings is not None and problem.embeddings.dtype is torch.bfloat16:
+    if _interpreted() and problem.embeddings is not None and problem.embeddings.dtype is torch.bfloat16:
         # Triton's interpreter multiplies the bits of bfloat16 as integers; wider, the values are the same.
         problem = problem._replace(embeddings=problem.embeddings.float())
     if device.type == "cuda" and device.index != torch.cuda.current_device():
@@ -109,6 +109,10 @@ def run(problem: Problem) -> Outputs:
     else:
         _launch(problem, outputs)
     return outputs
+
+
+def _interpreted() -> bool:
+    return this_host().interpreter is None
 
 
 def _launch(problem: Problem, outputs: Outputs) -> None:
@@ -202,7 +206,7 @@ _compiled: dict[tuple[Any, ...], Any] = {}
 
 def _start(kernel: Any, grid: tuple[int], arguments: tuple[Any, ...], constants: tuple[Any, ...], options: Any) -> None:
     first = arguments[0]
-    if first.device.type == "cpu":
+    if _interpreted():
         kernel[grid](*arguments, *constants, **dict(options))
         return
     vectors = arguments[1]  # the one pointer whose alignment the compiler may use

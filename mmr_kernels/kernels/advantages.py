@@ -192,13 +192,22 @@ def mmr_kernel(
                 r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE
             )
             new, rank, nearest = greedy(
-                r, member, lam_here, place, size, block, similarity, rows, FIRST_PICK, ON_CHIP, MEMBERS, STRIDE,
+                r,
+                member,
+                lam_here,
+                place,
+                size,
+                block,
+                similarity,
+                rows,
+                FIRST_PICK,
+                ON_CHIP,
+                MEMBERS,
+                STRIDE,
                 selection_rank is not None,
             )
         else:
-            new = submodular_mutual_information(
-                r, member, place, size, block, similarity, rows, ON_CHIP, STRIDE
-            )
+            new = submodular_mutual_information(r, member, place, size, block, similarity, rows, ON_CHIP, STRIDE)
     if MATCH_SCALE:
         new = matched_scale(new, r, member)
 
@@ -207,8 +216,11 @@ def mmr_kernel(
     if selection_rank is not None:
         tl.store(selection_rank + index, tl.maximum(rank, -1).to(tl.int64), mask=stores)
         tl.store(max_similarity + index, tl.where(member, nearest, 0.0), mask=stores)
-        tl.store(lam_used + scope + tl.zeros_like(lam_here).to(tl.int32), lam_here,
-                 mask=tl.arange(0, COPIES)[None, :, None] == 0)
+        tl.store(
+            lam_used + scope + tl.zeros_like(lam_here).to(tl.int32),
+            lam_here,
+            mask=tl.arange(0, COPIES)[None, :, None] == 0,
+        )
     if advantages is not None:
         if SCOPE == "group":
             # With scale="batch" the second launch divides, and puts 0 where it finds NaN.
@@ -231,8 +243,9 @@ def mmr_kernel(
                 advantage = group_advantages(
                     group_new, group_r, group_member, eps, batch_deviation, 0.0, SCALE, DEGENERATE
                 )
-                tl.store(advantages + group_index, advantage,
-                         mask=group_inside & (tl.arange(0, COPIES)[None, :, None] == 0))
+                tl.store(
+                    advantages + group_index, advantage, mask=group_inside & (tl.arange(0, COPIES)[None, :, None] == 0)
+                )
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -257,4 +270,6 @@ def divide_by_batch_deviation(advantages, reweighted, count, eps, BLOCK: tl.cons
     deviation = tl.sqrt_rn(tl.div_rn(tl.sum(squares), tl.maximum(taking_part - 1.0, 1.0)))
     here = tl.program_id(0) * BLOCK + along
     centred = tl.load(advantages + here, mask=here < count, other=0.0)
-    tl.store(advantages + here, tl.where(centred == centred, tl.div_rn(centred, deviation + eps), 0.0), mask=here < count)
+    tl.store(
+        advantages + here, tl.where(centred == centred, tl.div_rn(centred, deviation + eps), 0.0), mask=here < count
+    )

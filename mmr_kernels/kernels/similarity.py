@@ -115,9 +115,7 @@ def similarities_to_scratch(
     if MEMBERS > TILE:
         for at in range(TILE, size, TILE):
             for other in range(0, at, TILE):
-                dots = tile_of_two(
-                    embeddings, order, first, at, other, size, DIM_UNITS, DIM_UNIT, TILE, BLOCK_DIM
-                )
+                dots = tile_of_two(embeddings, order, first, at, other, size, DIM_UNITS, DIM_UNIT, TILE, BLOCK_DIM)
                 store_tile(rows, factors, dots, at, other, size, STRIDE, TILE)
                 store_tile(rows, factors, tl.trans(dots), other, at, size, STRIDE, TILE)
     tl.debug_barrier()

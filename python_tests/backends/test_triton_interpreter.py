@@ -140,7 +140,10 @@ def test_bits_depend_neither_on_program_order_nor_on_old_memory(size: int, optio
     plain = triton.run(call)
     for seed, value in enumerate((float("nan"), float("inf"), float("-inf"), -1e30)):
         # With one program a call, or 200 completions in the second launch's one, there is nothing to shuffle.
-        with shuffled_programs(seed, 5 if call.num_scopes == 5 and call.scale != "batch" else 1), poisoned_memory(value):
+        with (
+            shuffled_programs(seed, 5 if call.num_scopes == 5 and call.scale != "batch" else 1),
+            poisoned_memory(value),
+        ):
             again = triton.run(call)
         for one, other in zip(plain.asked(), again.asked(), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)

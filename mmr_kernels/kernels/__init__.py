@@ -1,0 +1,1 @@
+"""Triton kernels (docs/kernel.md). Importing a module of this package imports triton, so only backends do."""

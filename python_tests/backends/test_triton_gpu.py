@@ -1,0 +1,120 @@
+"""The Triton kernel on a device; run by ``make test-gpu``, together with the whole suite on ``--backend=triton``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from mmr_kernels import mmr_advantages
+from mmr_kernels.backends import this_host, triton
+
+REASON = this_host().gpu or triton.why_not_here(this_host())
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(REASON is not None, reason=f"needs a GPU, found: {REASON}")]
+
+SIZES = [2, 5, 8, 16, 24, 32, 33, 64, 100, 128, 200, 256, 512, 1024]
+
+
+def inputs(
+    groups: int, size: int, dim: int = 72, dtype: torch.dtype = torch.float32, device: str = "cuda"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(size)
+    rewards = torch.rand(groups, size, generator=generator)
+    return rewards.to(device), torch.randn(groups, size, dim, generator=generator).to(device, dtype)
+
+
+def same_bits(one: Any, other: Any) -> None:
+    torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_and_dtype_gives_what_the_reference_gives(size: int, dtype: torch.dtype) -> None:
+    rewards, embeddings = inputs(3, size, dtype=dtype)
+    ours = mmr_advantages(rewards, embeddings, scale="none", backend="triton")
+    reference = mmr_advantages(rewards, embeddings, scale="none", backend="torch")
+    torch.testing.assert_close(ours, reference, rtol=1e-5, atol=3e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_runs_repeat_bit_for_bit(size: int) -> None:
+    rewards, embeddings = inputs(7, size)
+    first = mmr_advantages(rewards, embeddings, backend="triton", return_details=True)
+    for _ in range(20):
+        same_bits(first, mmr_advantages(rewards, embeddings, backend="triton", return_details=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": "batch"}, {"scope": "batch"}], ids=str)
+def test_no_call_waits_for_the_device(options: dict[str, Any]) -> None:
+    rewards, embeddings = inputs(4, 16)
+    mmr_advantages(rewards, embeddings, **options)  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        mmr_advantages(rewards, embeddings, **options)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": "batch"}, {"scope": "batch"}], ids=str)
+@pytest.mark.parametrize("size", [8, 64])
+def test_a_captured_graph_replays_on_new_values(size: int, options: dict[str, Any]) -> None:
+    rewards, embeddings = inputs(4, size)
+    mmr_advantages(rewards, embeddings, **options)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = mmr_advantages(rewards, embeddings, **options)
+    rewards.copy_(rewards.flip(0))
+    embeddings.mul_(-2).add_(0.5)
+    graph.replay()
+    same_bits(captured, mmr_advantages(rewards, embeddings, **options))
+
+
+def test_torch_compile_traces_it_whole() -> None:
+    rewards, embeddings = inputs(4, 16)
+    compiled = torch.compile(lambda r, e: mmr_advantages(r * 2, e), fullgraph=True)
+    same_bits(compiled(rewards, embeddings), mmr_advantages(rewards * 2, embeddings))
+
+
+@pytest.mark.parametrize(("options", "launches"), [({}, 1), ({"scale": "none"}, 1), ({"scale": "batch"}, 2)], ids=str)
+@pytest.mark.parametrize("size", [8, 32, 64, 256])
+def test_launches(size: int, options: dict[str, Any], launches: int) -> None:
+    rewards, embeddings = inputs(4, size)
+    mmr_advantages(rewards, embeddings, **options)
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        mmr_advantages(rewards, embeddings, **options)
+        torch.cuda.synchronize()
+    on_device = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    assert len(on_device) == launches, [event.name for event in on_device]
+
+
+def test_it_runs_on_the_current_stream() -> None:
+    rewards, embeddings = inputs(64, 128)
+    expected = mmr_advantages(rewards, embeddings)
+    stream = torch.cuda.Stream()
+    late = torch.zeros_like(embeddings)
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(10_000_000)
+        late.copy_(embeddings)
+        result = mmr_advantages(rewards, late)
+    torch.cuda.current_stream().wait_stream(stream)
+    same_bits(result, expected)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_it_runs_on_the_device_of_its_tensors() -> None:
+    here, there = inputs(4, 40), inputs(4, 40, device="cuda:1")
+    result = mmr_advantages(*there, backend="triton")
+    assert result.device == torch.device("cuda:1")
+    torch.testing.assert_close(result.cpu(), mmr_advantages(*here, backend="triton").cpu())
+
+
+def test_alignment_is_not_assumed() -> None:
+    """The same values, one element further on: another compiled kernel, or a wrong address."""
+    rewards, embeddings = inputs(4, 16, dim=64, dtype=torch.bfloat16)
+    room = torch.empty(embeddings.numel() + 1, device="cuda", dtype=torch.bfloat16)
+    shifted = room[1:].view_as(embeddings).copy_(embeddings)
+    first = mmr_advantages(rewards, embeddings, backend="triton")
+    torch.testing.assert_close(mmr_advantages(rewards, shifted, backend="triton"), first, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,5 @@
+"""``python -m mmr_kernels``."""
+
+from mmr_kernels.cli import main
+
+main()

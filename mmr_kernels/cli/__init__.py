@@ -1,0 +1,23 @@
+"""The command line, ``mmr-kernels``: one file a subcommand. torch and the like are imported inside them."""
+
+from __future__ import annotations
+
+import typer
+
+from mmr_kernels.cli.info import info
+from mmr_kernels.cli.score import score
+
+app = typer.Typer(
+    name="mmr-kernels",
+    help="MMR-reweighted group-relative advantages for GRPO.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(info)
+app.command()(score)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="mmr-kernels")

@@ -1,0 +1,116 @@
+"""The embedder that needs no model: hashed word 1–2-grams, counted and L2-normalised.
+
+The hashing trick with signs (Weinberger et al. 2009, arXiv 0902.2206): each n-gram's hash names one of D
+dimensions and a sign, so that collisions move a cosine up as often as down, by about 1/√D. The evidence for
+the defaults is in docs/embedders.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+#: Words of one character too: the digits of a solution are most of what tells it from another.
+WORD = r"(?u)\w+"
+
+#: The finaliser of MurmurHash3 (Austin Appleby, public domain) as signed 64-bit integers, and an odd
+#: multiplier that makes an n-gram's hash depend on the order of its tokens.
+_MIX = (0xFF51AFD7ED558CCD - 2**64, 0xC4CEB9FE1A85EC53 - 2**64)
+_STEP = 0x9E3779B97F4A7C15 - 2**64
+_LOW_31_BITS = 2**31 - 1
+
+
+class LexicalEmbedder:
+    """Texts or token ids to hashed n-gram counts, each row of length 1, or 0 where there is nothing to count.
+
+    The two ways hash differently: vectors of one are not to be compared with vectors of the other. Both are
+    deterministic to the bit.
+
+    Args:
+        dimensions: D. The default loses nothing measurable against a million of them.
+        longest_ngram: n-grams of 1 to this many words or tokens.
+    """
+
+    def __init__(self, dimensions: int = 2048, longest_ngram: int = 2) -> None:
+        for name, value in (("dimensions", dimensions), ("longest_ngram", longest_ngram)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.dimensions = dimensions
+        self.longest_ngram = longest_ngram
+
+    def embed_texts(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
+        """(N, D) float32 on ``device``; words are runs of letters, digits and "_", whatever their case."""
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        if not len(texts):
+            return torch.zeros(0, self.dimensions, device=device)
+        vectorizer = HashingVectorizer(
+            n_features=self.dimensions,
+            ngram_range=(1, self.longest_ngram),
+            token_pattern=WORD,
+            dtype=np.float32,
+        )
+        return torch.from_numpy(vectorizer.transform(texts).toarray()).to(device)
+
+    def embed_tokens(self, token_ids: Tensor | Sequence[Sequence[int]], mask: Tensor | None = None) -> Tensor:
+        """(N, D) float32 on the device of the ids, no value of which is read by the host.
+
+        Args:
+            token_ids: (N, L), integers, padded anywhere with anything; or a list of ids a completion.
+            mask: (N, L), bool or integers, 0 where padded; None: nothing is. No n-gram spans a masked place.
+
+        Raises:
+            TypeError, ValueError: naming the argument, what it got and what it takes.
+        """
+        if not isinstance(token_ids, Tensor):
+            if mask is not None:
+                raise ValueError("mask goes with token_ids as a tensor; lists of ids have no padding")
+            token_ids, mask = _padded(token_ids)
+        mask = _checked_mask(token_ids, mask)
+        rows, length = token_ids.shape
+        counts = torch.zeros(rows * self.dimensions, device=token_ids.device)
+        first = torch.arange(rows, device=token_ids.device).unsqueeze(1) * self.dimensions
+        hashes, whole = torch.zeros_like(token_ids, dtype=torch.int64), torch.ones_like(mask)
+        for last in range(min(self.longest_ngram, length)):
+            width = length - last
+            hashes = _mixed(hashes[:, :width] * _STEP + token_ids[:, last:].to(torch.int64) + 1)
+            whole = whole[:, :width] & mask[:, last:]
+            signs = torch.where(hashes < 0, -1.0, 1.0).where(whole, 0.0)
+            # Sums of ±1 are exact in float32, so the order in which a GPU's threads add them doesn't matter.
+            counts.index_add_(0, (first + hashes % self.dimensions).reshape(-1), signs.reshape(-1))
+        return normalize(counts.reshape(rows, self.dimensions))
+
+
+def _mixed(values: Tensor) -> Tensor:
+    """Each bit of the result depends on every bit of the int64 value; products wrap around."""
+    for factor in _MIX:
+        values = (values ^ (values >> 33 & _LOW_31_BITS)) * factor
+    return values ^ (values >> 33 & _LOW_31_BITS)
+
+
+def _padded(token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([len(ids) for ids in token_ids], dtype=torch.int64)
+    mask = torch.arange(int(lengths.max()) if len(lengths) else 0) < lengths.unsqueeze(1)
+    padded = torch.zeros(mask.shape, dtype=torch.int64)
+    padded[mask] = torch.tensor([token for ids in token_ids for token in ids], dtype=torch.int64)
+    return padded, mask
+
+
+def _checked_mask(token_ids: Tensor, mask: Tensor | None) -> Tensor:
+    if token_ids.dim() != 2:
+        raise ValueError(f"token_ids must have shape (N, L), got {tuple(token_ids.shape)}")
+    if token_ids.is_floating_point() or token_ids.is_complex() or token_ids.dtype is torch.bool:
+        raise TypeError(f"token_ids must be integers, got {token_ids.dtype}")
+    if mask is None:
+        return torch.ones_like(token_ids, dtype=torch.bool)
+    if mask.shape != token_ids.shape:
+        raise ValueError(
+            f"mask must have the shape of token_ids, {tuple(token_ids.shape)}; got {tuple(mask.shape)}"
+        )
+    if mask.device != token_ids.device:
+        raise ValueError(f"mask must be on the device of token_ids, {token_ids.device}; got {mask.device}")
+    return mask != 0

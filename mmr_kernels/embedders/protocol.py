@@ -1,0 +1,40 @@
+"""What an embedder is: one vector a completion, from its text, from its token ids, or from either.
+
+Two protocols of one method, because no embedder should have to pretend: a sentence model reads text, the
+policy reads its own token ids, the lexical embedder reads both. A caller that holds token ids asks
+``isinstance(embedder, TokenEmbedder)`` and so saves the decoding.
+
+The vectors need not be normalised, the op does that; a zero row is similar to nothing. Row i depends on
+completion i alone, so that groups may be embedded in any batches, on any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class TextEmbedder(Protocol):
+    """Reads text."""
+
+    def embed_texts(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
+        """(N, D) float32 on ``device`` for N texts, without gradient."""
+        ...
+
+
+@runtime_checkable
+class TokenEmbedder(Protocol):
+    """Reads token ids where they lie."""
+
+    def embed_tokens(self, token_ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(N, D) float32 on the device of the ids, without gradient.
+
+        Args:
+            token_ids: (N, L), integers, padded anywhere with anything.
+            mask: (N, L), bool or integers, 0 where padded; None: nothing is.
+        """
+        ...

@@ -12,11 +12,12 @@ def generated_text(completion: Any) -> str:
         return completion
     parts = []
     for message in completion:
-        if message["role"] != "assistant":
+        if message.get("role", "assistant") != "assistant":
             continue
-        content = message.get("content") or ""
-        if not isinstance(content, str):  # a list of typed parts
-            content = "".join(part.get("text", "") for part in content)
-        parts.append(content)
+        for name in ("reasoning_content", "thinking", "content"):
+            content = message.get(name) or ""
+            if not isinstance(content, str):  # a list of typed parts
+                content = "".join(part.get("text", "") for part in content)
+            parts.append(content)
         parts += [json.dumps(call["function"], sort_keys=True) for call in message.get("tool_calls") or []]
     return "\n".join(filter(None, parts))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mmr_kernels.embedders import Embedder, as_embedder, embed_distinct
+from mmr_kernels.embedders import Embedder, TextEmbedder, as_embedder, embed_distinct
 from mmr_kernels.integrations.trl import parent
 from mmr_kernels.integrations.trl.config import EMA_ALPHA, MMROptions
 from mmr_kernels.integrations.trl.messages import generated_text
@@ -137,13 +137,13 @@ class MMRMixin(Trainer):
         super().log(logs, start_time)
 
     def _embed(self, completions: list[Any], completion_ids: list[list[int]]) -> Tensor | None:
-        """(n, D) of this process's completions. Token ids hold what tools answered, too; the text does not."""
+        """(n, D) of this process's completions; with tools from text, if it may be: token ids hold their answers too."""
         if self._mmr_embedder is None:
             return None
         return embed_distinct(
             self._mmr_embedder,
             [generated_text(completion) for completion in completions],
-            None if self.tools else completion_ids,
+            None if self.tools and isinstance(self._mmr_embedder, TextEmbedder) else completion_ids,
             max_tokens=self._mmr.mmr_embedder_max_tokens,
             device=self.accelerator.device,
         )

@@ -3,11 +3,11 @@
     python bench/embedder_study.py ROLLOUTS.jsonl [--groups N] [--model PATH] [--json FILE]
 
 Pairs are the solutions of one group that both end in a final answer, "A: number" on the last line; the
-label is whether the numbers are equal. AUC: the probability that a pair of one answer has the higher cosine,
-over all pairs of all groups, with a 95 % interval from resampling groups. "No answer line": the same with that
-line cut off before embedding, since it gives the label away. Cost: warm, over all completions; the median of
-five runs, of the sentence model one. ``--model`` is a folder with a sentence-transformers model; the token ids
-are its tokenizer's, whose own time isn't counted.
+label is whether the numbers are equal. AUC: the probability that a pair of one answer has the higher
+cosine, over all pairs of all groups, with a 95 % interval from resampling groups. "No answer line": the same
+with that line cut off before embedding, since it gives the label away. Cost: warm, over all completions; the
+median of five runs, of the sentence model one. ``--model`` is a folder with a sentence-transformers model;
+the token ids are its tokenizer's, whose own time isn't counted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -103,9 +104,7 @@ def seconds(embed: Callable[[Any], Tensor], argument: object, runs: int = 5) -> 
     return statistics.median(timeit.repeat(lambda: embed(argument), number=1, repeat=runs))
 
 
-def measure(
-    name: str, embed: Embed, texts: list[str], pairs: Pairs, timed: Callable[[], float]
-) -> dict[str, Any]:
+def measure(name: str, embed: Embed, texts: list[str], pairs: Pairs, timed: Callable[[], float]) -> dict[str, Any]:
     """One row of the table."""
     auc, low, high = auc_with_interval(pairs, cosines(embed, texts, pairs))
     cut = [ANSWER_LINE.sub("", text) for text in texts]
@@ -133,6 +132,7 @@ def main() -> None:
 
     sizes = [(dimensions, 2) for dimensions in (256, 512, 1024, 2048, 4096, 2**14)] + [(2048, 1), (2048, 3)]
     rows = [text_row(dimensions, longest, texts, pairs) for dimensions, longest in sizes]
+    rows.append(default_words_row(texts, pairs))
     if options.model:
         rows += model_rows(str(options.model), texts, pairs)
 
@@ -158,9 +158,20 @@ def text_row(dimensions: int, longest: int, texts: list[str], pairs: Pairs) -> d
     return measure(ngrams("text", longest, dimensions), embed, texts, pairs, lambda: seconds(embed, texts))
 
 
+def default_words_row(texts: list[str], pairs: Pairs) -> dict[str, Any]:
+    """As the lexical embedder, but with scikit-learn's own idea of a word: two characters or more."""
+    vectorizer = HashingVectorizer(n_features=2048, ngram_range=(1, 2), dtype=np.float32)
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        return torch.from_numpy(vectorizer.transform(texts).toarray())
+
+    name = "text without single characters, 1–2-grams, D = 2048"
+    return measure(name, embed, texts, pairs, lambda: seconds(embed, texts))
+
+
 def ngrams(source: str, longest: int, dimensions: int) -> str:
     """A row's name."""
-    return f"{source}, {'words' if longest == 1 else f'1–{longest}-grams'}, D = {dimensions}"
+    return f"{source}, {'1-grams' if longest == 1 else f'1–{longest}-grams'}, D = {dimensions}"
 
 
 def model_rows(path: str, texts: list[str], pairs: Pairs) -> list[dict[str, Any]]:

@@ -11,6 +11,9 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -311,9 +314,13 @@ class Workspaces {
     template <class T>
     T *carve(int64_t count) {
         constexpr size_t line = 64;
-        char *begin = memory.get() + used;
-        used += (static_cast<size_t>(count) * sizeof(T) + line - 1) / line * line;
-        return memory ? reinterpret_cast<T *>(begin) : nullptr;
+        const size_t begin = used, end = begin + static_cast<size_t>(count) * sizeof(T);
+        used = (end + line - 1) / line * line;
+#if defined(__SANITIZE_ADDRESS__)
+        used += line;  // a gap that no one may touch, or one array's overrun would be another's element
+        if (memory) ASAN_POISON_MEMORY_REGION(memory.get() + end, used - end);
+#endif
+        return memory ? reinterpret_cast<T *>(memory.get() + begin) : nullptr;
     }
     int together;
     size_t used = 0;

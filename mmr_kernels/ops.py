@@ -18,7 +18,7 @@ from mmr_kernels.problem import Outputs, Problem, allocate_outputs
 _library = torch.library.Library("mmr_kernels", "DEF")  # type: ignore[no-untyped-call]
 _library.define(  # type: ignore[no-untyped-call]
     "mmr(Tensor rewards, Tensor? embeddings, Tensor? similarity, Tensor? valid, Tensor? group_offsets,"
-    " Tensor? order, Tensor? lam, int group_size, float lam_value, float diversity, str options) -> Tensor[]"
+    " Tensor? order, Tensor? lam, SymInt group_size, float lam_value, float diversity, str options) -> Tensor[]"
 )
 
 mmr = torch.ops.mmr_kernels.mmr.default

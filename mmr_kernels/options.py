@@ -8,7 +8,6 @@ a training loop pays for them once. λ and ``diversity``, which a schedule may c
 from __future__ import annotations
 
 import functools
-import json
 from typing import NamedTuple
 
 import torch
@@ -43,20 +42,22 @@ def _checked(*values: object) -> str:
     checks.check_number("eps", options.eps)
     checks.check_flag("match_scale", options.match_scale)
     checks.check_flag("normalize", options.normalize)
-    return json.dumps(options)
+    # Written so that torch.compile can trace it: it may hold a float as a symbol, which __float__ makes a constant.
+    return "|".join([str(value.__float__() if isinstance(value, float) else value) for value in options])
 
 
 # typed: 1 and True are one key otherwise, and only one of them is a flag.
 _checked_once = functools.lru_cache(maxsize=512, typed=True)(_checked)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def pack(*values: object) -> str:
     """Check the options, in the order of ``Options``, and pack them for the op.
 
     Raises:
         TypeError, ValueError: naming the option, what it got and what it takes.
     """
+    if torch.compiler.is_compiling():  # a tracer would see through the cache and warn of it
+        return _checked(*values)
     try:
         return _checked_once(*values)
     except TypeError:  # not hashable, so no option's value: the check says which
@@ -66,4 +67,11 @@ def pack(*values: object) -> str:
 @functools.lru_cache(maxsize=512)
 def unpack(packed: str) -> Options:
     """The options that ``pack`` packed."""
-    return Options(*json.loads(packed))
+    (
+        method, lam_mode, temperature, first_pick, match_scale, scope, scale, eps, degenerate, normalize, outputs,
+        backend,
+    ) = packed.split("|")  # fmt: skip
+    return Options(
+        method, lam_mode, float(temperature), first_pick, match_scale == "True", scope, scale, float(eps), degenerate,
+        normalize == "True", outputs, None if backend == "None" else backend,
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def layouts(draw: st.DrawFn, rng: np.random.Generator) -> tuple[str, list[list[i
         return kind, groups, {} if kind == "2d" else {"group_size": size}
     sizes = draw(st.lists(st.integers(0, 12), min_size=1, max_size=5))
     offsets = np.cumsum([0, *sizes])
-    groups = [list(range(start, stop)) for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    groups = [list(range(start, stop)) for start, stop in itertools.pairwise(offsets)]
     if kind == "offsets":
         dtype = draw(st.sampled_from([torch.int64, torch.int32]))
         return kind, groups, {"group_offsets": torch.tensor(offsets, dtype=dtype)}

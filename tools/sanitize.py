@@ -24,16 +24,19 @@ def main() -> int:
             shutil.copy(ROOT / name, copy)
         if (ROOT.parent / "shared").is_dir():
             (Path(folder) / "shared").symlink_to(ROOT.parent / "shared")
-        environment = os.environ | {"CFLAGS": FLAGS, "LDFLAGS": FLAGS}
+        environment = os.environ | {"CFLAGS": FLAGS, "CXXFLAGS": FLAGS, "LDFLAGS": FLAGS}
         build = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
         subprocess.run(build, cwd=copy, env=environment, check=True)
+        (module,) = (copy / "mmr_kernels").glob("_cpu*.so")
+        if b"__asan_report" not in module.read_bytes():  # flags that never reached the compiler would pass everything
+            raise SystemExit(f"{module.name} was built without the sanitizers")
         runtime = [_runtime("libasan.so"), _runtime("libubsan.so"), _runtime("libstdc++.so")]
         environment = os.environ | {
             "LD_PRELOAD": " ".join(runtime),  # the sanitizers must come before all else in the process
             "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaves memory to the system at exit
             "PYTHONPATH": str(copy),
         }
-        tests = ["--backend=cpu", "-p", "no:cacheprovider"]
+        tests = ["--backend=cpu", "-p", "no:cacheprovider", "--capture=sys"]
         return subprocess.run([sys.executable, "-m", "pytest", *tests], cwd=copy, env=environment).returncode
 
 

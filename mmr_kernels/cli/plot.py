@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,10 +80,10 @@ def _means(
     bins: list[np.ndarray],
     names: tuple[str, str],
 ) -> None:
-    """Redundancy, before, after: means of the bins as lines with the gap filled, of first picks as squares."""
+    """Redundancy, before, after: means of the bins as lines, the gap filled; of first picks as squares."""
     x, before, after = ([values[members].mean() for members in bins] for values in columns)
     axes.fill_between(x, before, after, color=AFTER, alpha=0.12, linewidth=0)
-    style = {"markeredgecolor": "white", "linewidth": 2.5, "markersize": 8}
+    style: dict[str, Any] = {"markeredgecolor": "white", "linewidth": 2.5, "markersize": 8}
     for means, values, color, name in (
         (before, columns[1], BEFORE, names[0]),
         (after, columns[2], AFTER, names[1]),

@@ -76,9 +76,7 @@ def _text(place: str, completion: Any) -> str:
         return completion
     if isinstance(completion, list) and all(isinstance(message, dict) for message in completion):
         return "\n".join(_message_text(place, message) for message in completion)
-    raise InputError(
-        f"{place}: 'completion' takes a text or a list of messages, got {type(completion).__name__}"
-    )
+    raise InputError(f"{place}: 'completion' takes a text or a list of messages, got {type(completion).__name__}")
 
 
 def _message_text(place: str, message: Row) -> str:
@@ -108,9 +106,7 @@ def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
         if value is None or (isinstance(value, float) and math.isnan(value)):
             continue
         if not isinstance(value, bool | int | float):
-            raise InputError(
-                f"{place}: {name!r} takes a number or null, got {type(value).__name__} {value!r}"
-            )
+            raise InputError(f"{place}: {name!r} takes a number or null, got {type(value).__name__} {value!r:.60}")
         try:
             total, scored = total + weight * float(value), True
         except OverflowError as error:

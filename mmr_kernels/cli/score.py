@@ -20,9 +20,7 @@ def score(
             " 'reward'; or a completions table saved by TRL, with --reward.",
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="Write the rows with their scores: .jsonl or .parquet.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the rows with their scores: .jsonl or .parquet.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw rewards before and after: .png.")] = None,
     show: Annotated[int, typer.Option(min=0, help="How many of the most changed groups to print.")] = 10,
     reward: Annotated[
@@ -83,7 +81,7 @@ def score(
             draw(read, scores, plot)
         for written in filter(None, (out, plot)):
             typer.echo(f"wrote {written}")
-    except InputError as error:
+    except (InputError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
 

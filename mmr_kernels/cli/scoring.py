@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmr_kernels.cli.files import InputError, Row
@@ -9,8 +10,6 @@ from mmr_kernels.cli.rollouts import Rollouts
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from mmr_kernels.embedders import TextEmbedder
 
 #: Completions that are embedded and scored at a time, where the options let groups be scored apart.
 PART = 512
@@ -27,10 +26,8 @@ class Scores(NamedTuple):
     lam: np.ndarray  # float32, one a group; NaN where the method has none
 
 
-def score_rollouts(
-    rollouts: Rollouts, options: dict[str, Any], embedder: TextEmbedder | None = None
-) -> Scores:
-    """Embed and score the groups, part by part, under a progress bar; lexical embeddings by default.
+def score_rollouts(rollouts: Rollouts, options: dict[str, Any]) -> Scores:
+    """Embed and score the groups, part by part, under a progress bar.
 
     Raises:
         InputError: the op refuses an option; the message is the op's.
@@ -43,10 +40,11 @@ def score_rollouts(
     from mmr_kernels import MMRResult, mmr_advantages
     from mmr_kernels.embedders import LexicalEmbedder
 
-    embedder = embedder or LexicalEmbedder()
+    embedder = LexicalEmbedder()
     apart = "batch" not in (options["scope"], options["scale"])
     parts: list[Scores] = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("scoring", total=len(rollouts.texts))
         for groups in _parts(rollouts.offsets, PART if apart else len(rollouts.texts)):
             start, stop = groups[0], groups[-1]
@@ -54,9 +52,7 @@ def score_rollouts(
             embeddings = embedder.embed_texts(rollouts.texts[start:stop])
             offsets = [offset - start for offset in groups]
             try:
-                result = mmr_advantages(
-                    rewards, embeddings, group_offsets=offsets, return_details=True, **options
-                )
+                result = mmr_advantages(rewards, embeddings, group_offsets=offsets, return_details=True, **options)
                 plain = mmr_advantages(rewards, group_offsets=offsets, **(options | {"method": "none"}))
             except (TypeError, ValueError) as error:
                 raise InputError(str(error)) from error
@@ -92,14 +88,9 @@ def output_rows(rollouts: Rollouts, scores: Scores) -> list[Row]:
         "advantage": scores.advantages,
     }
     columns = {
-        name: np.where(np.isfinite(values), values, None).tolist()
-        if values.dtype.kind == "f"
-        else values.tolist()
-        for name, values in added.items()
+        name: [value if math.isfinite(value) else None for value in values.tolist()] for name, values in added.items()
     }
-    rows = [
-        row | {name: values[i] for name, values in columns.items()} for i, row in enumerate(rollouts.rows)
-    ]
+    rows = [row | {name: values[i] for name, values in columns.items()} for i, row in enumerate(rollouts.rows)]
     return [row for _, row in sorted(zip(rollouts.positions, rows, strict=True), key=lambda pair: pair[0])]
 
 

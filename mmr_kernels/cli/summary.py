@@ -67,9 +67,7 @@ def summary(rollouts: Rollouts, scores: Scores) -> dict[str, str]:
 
 def _groups_table(rollouts: Rollouts, scores: Scores, shown: np.ndarray) -> Table:
     """One row a group, one line a member, in picking order."""
-    table = Table(
-        title="What MMR changed", caption="Members in picking order; similarity to those picked before."
-    )
+    table = Table(title="What MMR changed", caption="Members in picking order; similarity to those picked before.")
     table.add_column("group", ratio=1)
     for name in ("reward", "new reward", "similarity", "GRPO adv.", "MMR adv."):
         table.add_column(name, justify="right", min_width=6)
@@ -81,9 +79,7 @@ def _groups_table(rollouts: Rollouts, scores: Scores, shown: np.ndarray) -> Tabl
         if len(order) > MEMBERS_SHOWN:
             lines.append((f"+ {len(order) - MEMBERS_SHOWN} more", "", "", "", ""))
         label = textwrap.shorten(rollouts.labels[group], 20 * len(lines), placeholder=" …")
-        table.add_row(
-            Text(label), *("\n".join(cells) for cells in zip(*lines, strict=True)), end_section=True
-        )
+        table.add_row(Text(label), *("\n".join(cells) for cells in zip(*lines, strict=True)), end_section=True)
     return table
 
 

@@ -108,9 +108,7 @@ def _checked_mask(token_ids: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return torch.ones_like(token_ids, dtype=torch.bool)
     if mask.shape != token_ids.shape:
-        raise ValueError(
-            f"mask must have the shape of token_ids, {tuple(token_ids.shape)}; got {tuple(mask.shape)}"
-        )
+        raise ValueError(f"mask must have the shape of token_ids, {tuple(token_ids.shape)}; got {tuple(mask.shape)}")
     if mask.device != token_ids.device:
         raise ValueError(f"mask must be on the device of token_ids, {token_ids.device}; got {mask.device}")
     return mask != 0

@@ -1,0 +1,151 @@
+"""Reading rollouts: what makes a group, a text and a reward, and how a bad row is named."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmr_kernels.cli.files import InputError
+from mmr_kernels.cli.rollouts import Rollouts, read_rollouts
+
+GOOD = {"group": "a", "completion": "one", "reward": 1.0}
+
+
+def read(path: Path, lines: list[Any], rewards: dict[str, float] | None = None) -> Rollouts:
+    file = path / "rollouts.jsonl"
+    file.write_bytes(
+        b"".join(
+            (line if isinstance(line, bytes) else json.dumps(line, ensure_ascii=False).encode()) + b"\n"
+            for line in lines
+        )
+    )
+    return read_rollouts(file, rewards or {"reward": 1.0})
+
+
+def test_groups_may_be_scattered_and_keep_their_members_together(tmp_path: Path) -> None:
+    rows = [GOOD | {"group": group, "reward": float(i)} for i, group in enumerate(["b", 1, "b", "1", 1])]
+    rollouts = read(tmp_path, rows)
+    assert rollouts.offsets == [0, 2, 4, 5]
+    assert rollouts.positions == [0, 2, 1, 4, 3]
+    assert rollouts.rewards == [0.0, 2.0, 1.0, 4.0, 3.0]
+    assert rollouts.labels == ["b", "1", "1"]
+
+
+def test_without_group_equal_prompts_are_one(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "Add  them."}]
+    rows = [{"prompt": prompt, "completion": "x", "reward": 1} for prompt in ("p", talk, "p", talk)]
+    rollouts = read(tmp_path, rows)
+    assert rollouts.offsets == [0, 2, 4]
+    assert rollouts.labels == ["p", "Add them."]
+
+
+def test_steps_keep_equal_prompts_apart(tmp_path: Path) -> None:
+    rows = [{"step": step, "prompt": "p", "completion": "x", "reward": 1} for step in (1, 2, 1, 2)]
+    assert read(tmp_path, rows).offsets == [0, 2, 4]
+
+
+def test_a_conversation_is_the_text_of_its_messages(tmp_path: Path) -> None:
+    messages = [
+        {"role": "assistant", "content": None, "tool_calls": [{}]},
+        {"role": "tool", "content": "42"},
+        {"role": "assistant", "content": [{"type": "text", "text": "It is 42."}, {"type": "image"}]},
+    ]
+    assert read(tmp_path, [GOOD | {"completion": messages}]).texts == ["\n42\nIt is 42."]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [((1.0, 2.0), 5.0), ((None, 2.0), 4.0), ((1, None), 1.0), ((True, False), 1.0), ((math.nan, 1), 2.0)],
+)
+def test_rewards_are_the_weighted_sum_of_those_given(
+    tmp_path: Path, values: tuple[float | None, ...], expected: float
+) -> None:
+    row = {"group": 0, "completion": "x", "right": values[0], "tidy": values[1]}
+    assert read(tmp_path, [row], {"right": 1.0, "tidy": 2.0}).rewards == [expected]
+
+
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_no_reward_at_all_is_nan(tmp_path: Path, value: float | None) -> None:
+    assert math.isnan(read(tmp_path, [GOOD | {"reward": value}]).rewards[0])
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"{not json", "not JSON .* takes one JSON object"),
+        (b'{"group": "\xff"}', "not JSON .* takes one JSON object"),
+        ([1, 2], "takes one JSON object, got list"),
+        ({"group": "a", "reward": 1.0}, "takes 'completion', found only 'group', 'reward'"),
+        ({"completion": "x", "reward": 1.0}, "takes 'group', found only 'completion', 'reward'"),
+        (GOOD | {"group": None}, "'group' is null"),
+        ({"group": "a", "completion": "x"}, "takes 'reward', found only .*--reward NAME"),
+        (GOOD | {"reward": "high"}, "'reward' takes a number or null, got str 'high'"),
+        (GOOD | {"reward": [1.0]}, "'reward' takes a number or null, got list"),
+        (GOOD | {"reward": 10**400}, "'reward' takes a number that a float can hold"),
+        (GOOD | {"completion": 3}, "'completion' takes a text or a list of messages, got int"),
+        (GOOD | {"completion": ["x"]}, "'completion' takes a text or a list of messages, got list"),
+        (GOOD | {"completion": None}, "'completion' is null"),
+        (GOOD | {"completion": [{"content": 3}]}, "'content' takes a text, a list of parts or null, got int"),
+    ],
+)
+def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: Any, words: str) -> None:
+    with pytest.raises(InputError, match=rf"rollouts\.jsonl:4: .*{words}"):
+        read(tmp_path, [GOOD, b"", GOOD, line])
+
+
+def test_the_first_row_needs_a_group_or_a_prompt(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"rollouts\.jsonl:1: takes 'group' or 'prompt', found only 'reward'"):
+        read(tmp_path, [{"reward": 1.0}])
+
+
+@pytest.mark.parametrize("lines", [[], [b"", b"  "]])
+def test_an_empty_file_is_an_error(tmp_path: Path, lines: list[bytes]) -> None:
+    with pytest.raises(InputError, match="holds no rollouts"):
+        read(tmp_path, lines)
+
+
+def test_a_bad_parquet_row_is_named_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.parquet"
+    pq.write_table(pa.table({"group": [1, 1, None], "completion": ["x"] * 3, "reward": [1.0] * 3}), path)
+    with pytest.raises(InputError, match=r"rollouts\.parquet: row 3: 'group' is null"):
+        read_rollouts(path, {"reward": 1.0})
+    path.write_bytes(b"PAR1 no more")
+    with pytest.raises(InputError, match=r"rollouts\.parquet: not readable as Parquet"):
+        read_rollouts(path, {"reward": 1.0})
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must end in \.jsonl or \.parquet"):
+        read_rollouts(tmp_path / "rollouts.csv", {"reward": 1.0})
+    with pytest.raises(InputError, match="no such file"):
+        read_rollouts(tmp_path / "rollouts.jsonl", {"reward": 1.0})
+
+
+def test_a_completions_table_of_trl(tmp_path: Path) -> None:
+    """TRL 1.16 saves step, prompt, completion, one column a reward function, extras, advantage."""
+    path = tmp_path / "completions_00007.parquet"
+    prompts = [[{"role": "user", "content": text}] for text in ("p", "p", "q", "q")]
+    completions = [[{"role": "assistant", "content": text}] for text in "abcd"]
+    table = {
+        "step": [7] * 4,
+        "prompt": prompts,
+        "completion": completions,
+        "accuracy_reward": [1.0, 0.0, None, None],
+        "think_format_reward": [0.5, 0.5, 1.0, None],
+        "advantage": [0.7, -0.7, 0.0, 0.0],
+    }
+    pq.write_table(pa.table(table), path)
+    rollouts = read_rollouts(path, {"accuracy_reward": 1.0, "think_format_reward": 2.0})
+    assert rollouts.offsets == [0, 2, 4]
+    assert rollouts.texts == ["a", "b", "c", "d"]
+    assert rollouts.rewards[:3] == [2.0, 1.0, 2.0]
+    assert math.isnan(rollouts.rewards[3])
+    assert rollouts.labels == ["7 · p", "7 · q"]
+    with pytest.raises(InputError, match=r"row 1: takes 'reward'.*'accuracy_reward'.*--reward NAME"):
+        read_rollouts(path, {"reward": 1.0})

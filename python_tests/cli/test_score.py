@@ -1,0 +1,262 @@
+"""``mmr-kernels score``: what it writes, prints, draws and refuses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args, get_type_hints
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mmr_kernels import MMRResult, mmr_advantages
+from mmr_kernels.checks import CHOICES
+from mmr_kernels.cli import app, files, scoring
+from mmr_kernels.cli.score import score
+from mmr_kernels.embedders import LexicalEmbedder
+
+runner = CliRunner()
+SAMPLE = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_rollouts.jsonl"
+
+
+def run(*arguments: object) -> Any:
+    return runner.invoke(app, ["score", *map(str, arguments)], env={"COLUMNS": "120"})
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return rows
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def sample() -> list[dict[str, Any]]:
+    return rows_of(SAMPLE)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_writes_what_the_op_gives(tmp_path: Path, sample: list[dict[str, Any]], suffix: str) -> None:
+    out = tmp_path / f"scores{suffix}"
+    assert run(SAMPLE, "--out", out, "--backend", "torch").exit_code == 0
+    written = rows_of(out)
+    rewards = torch.tensor([math.nan if row["reward"] is None else row["reward"] for row in sample])
+    embeddings = LexicalEmbedder().embed_texts([row["completion"] for row in sample])
+    ids = [row["group"] for row in sample]
+    expected = mmr_advantages(rewards, embeddings, group_ids=ids, return_details=True, backend="torch")
+    assert isinstance(expected, MMRResult)
+    assert expected.advantages is not None
+    for i, (row, source) in enumerate(zip(written, sample, strict=True)):
+        assert {name: row[name] for name in source} == source
+        assert row["selection_rank"] == expected.selection_rank[i]
+        assert row["advantage"] == pytest.approx(expected.advantages[i].item(), abs=1e-5)
+        assert row["max_similarity"] == pytest.approx(expected.max_similarity[i].item(), abs=1e-6)
+        if source["reward"] is None:
+            assert row["reweighted_reward"] is None
+            assert row["advantage"] == 0
+        else:
+            assert row["reweighted_reward"] == pytest.approx(expected.reweighted_rewards[i].item(), abs=1e-6)
+
+
+def test_the_options_reach_the_op(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
+    options: dict[str, Any] = {
+        "method": "mmr", "lam": 0.3, "temperature": 2.0, "first_pick": "score", "diversity": 0.5,
+        "match_scale": True, "scope": "batch", "scale": "none", "degenerate": "zero", "backend": "torch",
+    }  # fmt: skip
+    flags = [(f"--{name.replace('_', '-')}", value) for name, value in options.items() if value is not True]
+    out = tmp_path / "scores.jsonl"
+    result = run(SAMPLE, "--out", out, "--match-scale", *itertools.chain(*flags))
+    assert result.exit_code == 0, result.output
+    rewards = torch.tensor([math.nan if row["reward"] is None else row["reward"] for row in sample])
+    embeddings = LexicalEmbedder().embed_texts([row["completion"] for row in sample])
+    expected = mmr_advantages(rewards, embeddings, group_size=6, **options)
+    assert isinstance(expected, torch.Tensor)
+    written = torch.tensor([row["advantage"] for row in rows_of(out)])
+    torch.testing.assert_close(written, expected, atol=1e-5, rtol=0)
+
+
+def test_parts_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
+    assert run(SAMPLE, "--out", whole).exit_code == 0
+    monkeypatch.setattr(scoring, "PART", 1)
+    assert run(SAMPLE, "--out", parts).exit_code == 0
+    for one, other in zip(rows_of(whole), rows_of(parts), strict=True):
+        assert one["selection_rank"] == other["selection_rank"]
+        assert one["advantage"] == pytest.approx(other["advantage"], abs=1e-5)
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    outputs = [tmp_path / name for name in ("a.jsonl", "b.jsonl", "a.png", "b.png")]
+    for out, plot in zip(outputs[:2], outputs[2:], strict=True):
+        assert run(SAMPLE, "--out", out, "--plot", plot).exit_code == 0
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert outputs[2].read_bytes() == outputs[3].read_bytes()
+
+
+def test_parquet_and_jsonl_round_trip(tmp_path: Path) -> None:
+    first, second, third = tmp_path / "a.parquet", tmp_path / "b.jsonl", tmp_path / "c.parquet"
+    assert run(SAMPLE, "--out", first).exit_code == 0
+    assert run(first, "--out", second).exit_code == 0
+    assert run(second, "--out", third).exit_code == 0
+    assert rows_of(first) == rows_of(second) == rows_of(third)
+
+
+def test_groups_may_be_mixed_and_rows_keep_the_order_of_the_file(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
+    mixed = tmp_path / "mixed.jsonl"
+    shuffled = sorted(range(len(sample)), key=lambda i: (i % 6, i))
+    mixed.write_text("".join(json.dumps(sample[i]) + "\n" for i in shuffled))
+    assert run(mixed, "--out", tmp_path / "mixed_scores.jsonl").exit_code == 0
+    assert run(SAMPLE, "--out", tmp_path / "scores.jsonl").exit_code == 0
+    expected = rows_of(tmp_path / "scores.jsonl")
+    assert rows_of(tmp_path / "mixed_scores.jsonl") == [expected[i] for i in shuffled]
+
+
+def test_prints_the_most_changed_groups_and_says_how_many() -> None:
+    result = run(SAMPLE, "--show", "2")
+    assert "The 2 most changed of 8 groups shown" in result.stdout
+    assert "Of 80 seedlings" in result.stdout  # all rewards equal: plain GRPO gives 0 there
+    assert "Tickets cost" not in result.stdout
+    assert "48 in 8 groups" in result.stdout
+    assert "All 8 groups shown" in run(SAMPLE).stdout
+
+
+@pytest.mark.parametrize("method", ["smi", "none"])
+def test_other_methods_print_too(method: str) -> None:
+    result = run(SAMPLE, "--method", method)
+    assert result.exit_code == 0, result.output
+    assert "48 in 8 groups" in result.stdout
+
+
+def test_draws_a_png(tmp_path: Path) -> None:
+    plot = tmp_path / "new" / "folder" / "plot.png"
+    assert run(SAMPLE, "--plot", plot).exit_code == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"group": 0, "completion": "x", "reward": 1.0}],
+        [{"group": 0, "completion": "", "reward": 1.0}, {"group": 0, "completion": "", "reward": 0.0}],
+        [{"group": i, "completion": "x", "reward": None if i else 1.0} for i in range(3)],
+    ],
+)
+def test_small_and_empty_groups_are_drawn_and_printed(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    source = tmp_path / "few.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run(source, "--plot", tmp_path / "few.png")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".parquet"])
+def test_a_bad_row_leaves_nothing_and_an_old_file_whole(tmp_path: Path, kind: str) -> None:
+    source, out = tmp_path / "bad.jsonl", tmp_path / f"scores{kind}"
+    source.write_text(SAMPLE.read_text() + '{"group": 9, "completion": "x", "reward": "good"}\n')
+    result = run(source, "--out", out)
+    assert result.exit_code == 1
+    assert f"Error: {source}:49: 'reward' takes a number or null" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+    out.write_text("precious")
+    assert run(source, "--out", out).exit_code == 1
+    assert out.read_text() == "precious"
+
+
+def test_a_failure_while_writing_leaves_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = itertools.count()
+
+    def dumps(*arguments: Any, **options: Any) -> str:
+        if next(written) == 20:
+            raise OSError("disk full")
+        return json.dumps(*arguments, **options)
+
+    def write_table(table: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(files, "json", SimpleNamespace(dumps=dumps, loads=json.loads))
+    monkeypatch.setattr(pq, "write_table", write_table)
+    for name in ("scores.jsonl", "scores.parquet"):
+        out = tmp_path / name
+        out.write_text("precious")
+        result = run(SAMPLE, "--out", out)
+        assert result.exit_code == 1
+        assert result.stderr == "Error: disk full\n"
+        assert out.read_text() == "precious"
+        out.unlink()
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_column_of_two_types_needs_jsonl(tmp_path: Path) -> None:
+    source = tmp_path / "mixed.jsonl"
+    rows = [{"group": 0, "completion": "x", "reward": 1.0, "note": note} for note in ("a", 1)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run(source, "--out", tmp_path / "scores.parquet")
+    assert result.exit_code == 1
+    assert "column 'note' has no one type" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mixed.jsonl"]
+    assert run(source, "--out", tmp_path / "scores.jsonl").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--out", "scores.csv"), "must end in .jsonl or .parquet"),
+        (("--plot", "plot.svg"), "must end in .png"),
+        (("--out", SAMPLE), "is the file of rollouts itself"),
+        (("--plot", "p.png", "--method", "smi"), "--plot takes --method mmr"),
+        (("--lam", "2"), "lam must lie in [0, 1], got 2"),
+        (("--lam", "often"), "lam must be a number"),
+        (("--diversity", "-1"), "diversity must lie in [0, 1]"),
+        (("--reward", "a=much"), "--reward takes NAME or NAME=WEIGHT"),
+        (("--reward", "reward", "--reward", "reward=2"), "each name once"),
+        (("--reward", "score"), "takes 'score', found only"),
+    ],
+)
+def test_options_that_cannot_be_met_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(SAMPLE, *arguments)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--lambda", "0.5"), ("--method", "mmmr"), ("--scope", "all"), ("--show", "-1"), ("extra",)]
+)
+def test_options_that_are_not_known_are_refused(arguments: tuple[str, ...]) -> None:
+    assert run(SAMPLE, *arguments).exit_code == 2
+
+
+def test_the_choices_are_those_of_the_op() -> None:
+    hints = get_type_hints(score)
+    for name, choices in CHOICES.items():
+        literal = hints[name]
+        names = get_args(literal) if name != "backend" else get_args(get_args(literal)[0])
+        assert names == choices, name
+
+
+def test_a_weight_scales_the_reward(tmp_path: Path) -> None:
+    out = tmp_path / "scores.jsonl"
+    assert run(SAMPLE, "--reward", "reward=3", "--out", out).exit_code == 0
+    assert {row["reward"] for row in rows_of(out)} == {0.0, 3.0, None}
+
+
+@pytest.mark.skipif(not GSM8K.exists(), reason=f"{GSM8K} is absent: 1,319 real groups stay untested")
+def test_real_rollouts(tmp_path: Path) -> None:
+    out = tmp_path / "scores.jsonl"
+    result = run(GSM8K, "--out", out, "--plot", tmp_path / "plot.png")
+    assert result.exit_code == 0, result.output
+    assert "The 10 most changed of 1,319 groups shown" in result.stdout
+    written = rows_of(out)
+    assert len(written) == 5276
+    later = [row for row in written if row["selection_rank"] > 0]
+    assert len(later) == 5276 - 1319
+    assert all(row["reweighted_reward"] <= row["reward"] for row in later)

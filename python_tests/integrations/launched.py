@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import gather_object
-
 from integrations import tiny
 
 COMPLETIONS = 24

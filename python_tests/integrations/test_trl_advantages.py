@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from integrations import tiny
+
 from mmr_kernels import mmr_advantages
 from mmr_kernels.embedders import LexicalEmbedder
 from mmr_kernels.schedule import LambdaEMA, raw_lambda

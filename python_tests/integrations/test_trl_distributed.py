@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from integrations import launched
 
 HERE = Path(__file__).parent

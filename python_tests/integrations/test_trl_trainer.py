@@ -21,6 +21,13 @@ from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRGRPOTrainer, MMRMixin
 REWARDS: list[float | None] = [1.0, 0.0, 1.0, 0.5, None, 2.0, 2.0, -1.0]
 
 
+def plain(folder: Path) -> dict[str, Any]:
+    """The options of a config without MMR's."""
+    options = vars(tiny.config(folder))
+    names = ("output_dir", "per_device_train_batch_size", "num_generations", "max_steps", "save_strategy", "report_to")
+    return {name: options[name] for name in names} | {"use_cpu": True, "bf16": False}
+
+
 @pytest.fixture
 def advantages(tmp_path: Path) -> torch.Tensor:
     """What MMR's defaults give."""
@@ -28,11 +35,7 @@ def advantages(tmp_path: Path) -> torch.Tensor:
 
 
 def test_the_drop_in_trains_from_a_plain_config(advantages: torch.Tensor, tmp_path: Path) -> None:
-    options = tiny.config(tmp_path).to_dict()
-    plain = GRPOConfig(**{name: options[name] for name in ("output_dir", "max_steps", "num_generations")}, **{
-        "per_device_train_batch_size": 8, "use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no",
-    })  # fmt: skip
-    trainer = tiny.trainer(plain, REWARDS, MMRGRPOTrainer)
+    trainer = tiny.trainer(GRPOConfig(**plain(tmp_path)), REWARDS, MMRGRPOTrainer)
     before = [weights.clone() for weights in trainer.model.parameters()]
     trainer.train()
     assert torch.equal(trainer.mmr_scored.advantages, advantages)
@@ -40,8 +43,7 @@ def test_the_drop_in_trains_from_a_plain_config(advantages: torch.Tensor, tmp_pa
 
 
 def test_attached_to_a_trainer_that_exists(advantages: torch.Tensor, tmp_path: Path) -> None:
-    trainer = tiny.trainer(GRPOConfig(str(tmp_path), per_device_train_batch_size=8, num_generations=4, use_cpu=True,
-                                      bf16=False, report_to="none"), REWARDS, GRPOTrainer)  # fmt: skip
+    trainer = tiny.trainer(GRPOConfig(**plain(tmp_path)), REWARDS, GRPOTrainer)
     assert attach_mmr(trainer) is trainer
     assert torch.equal(tiny.batch(trainer, 8)["advantages"], advantages)
     with pytest.raises(TypeError, match="has MMR already"):
@@ -65,8 +67,7 @@ def test_in_front_of_another_trainer(advantages: torch.Tensor, tmp_path: Path) -
     class MyConfig(MMROptions, GMPOConfig):
         pass
 
-    trainer = tiny.trainer(MyConfig(str(tmp_path), per_device_train_batch_size=8, num_generations=4, use_cpu=True,
-                                    bf16=False, report_to="none", max_steps=1, save_strategy="no"), REWARDS, MyTrainer)  # fmt: skip
+    trainer = tiny.trainer(MyConfig(**plain(tmp_path)), REWARDS, MyTrainer)
     trainer.train()
     assert torch.equal(trainer.mmr_scored.advantages, advantages)
 

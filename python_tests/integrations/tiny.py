@@ -1,4 +1,4 @@
-"""A policy of a few thousand parameters over single characters, and trainers whose completions and rewards are given."""
+"""A policy of a few thousand parameters over single characters; trainers whose completions and rewards are given."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from datasets import Dataset
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
-from trl import GRPOTrainer
 
-from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRMixin
+for package in ("trl", "peft", "math_verify"):
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install 'mmr-kernels[trl]'")
+
+from datasets import Dataset  # noqa: E402
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM  # noqa: E402
+from trl import GRPOTrainer  # noqa: E402
+
+from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRMixin  # noqa: E402
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789 +-*/=<>|_."
-CHAT = "{% for m in messages %}<{{ m['role'] }}|{{ m['content'] }}>{% endfor %}{% if add_generation_prompt %}<assistant|{% endif %}"
+CHAT = (
+    "{% for m in messages %}<{{ m['role'] }}|{{ m['content'] }}>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant|{% endif %}"
+)
 
 #: Nine texts, of which some are equal and some alike; taken in turn by the completions of all processes.
 TEXTS = ("1 + 2 = 3", "1 + 2 = 3", "2 + 1 = 3", "so 3", "4 - 1 is 3", "9", "1 + 2 = 3 so 3", "12", "0 + 3 = 3")

@@ -137,7 +137,7 @@ class MMRMixin(Trainer):
         super().log(logs, start_time)
 
     def _embed(self, completions: list[Any], completion_ids: list[list[int]]) -> Tensor | None:
-        """(n, D) of this process's completions; with tools from text, if it may be: token ids hold their answers too."""
+        """(n, D) of this process's completions; with tools from text if it can be, as token ids hold their answers."""
         if self._mmr_embedder is None:
             return None
         return embed_distinct(

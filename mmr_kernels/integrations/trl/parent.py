@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 #: The versions of TRL that the test suite has been run against (docs/trl.md).
-TESTED = "1.16"
+TESTED = "1.10 to 1.16"
 
 _METHODS = {
     "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],

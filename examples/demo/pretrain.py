@@ -1,4 +1,4 @@
-"""Makes ``start.safetensors``: the policy after a few hundred steps on right answers, where it gets about one in four.
+"""Makes ``start.safetensors``: the policy after two hundred steps on right answers, where about one answer in three is right.
 
 python examples/demo/pretrain.py
 """
@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 from torch.nn.functional import pad
 from tqdm import trange
 
-STEPS, BATCH, PEAK_RATE = 400, 256, 3e-3
+STEPS, BATCH, PEAK_RATE = 200, 256, 3e-3
 
 
 def answer(rng: random.Random) -> str:
-    """A "TARGET=EXPRESSION" that the reward calls right, of two to five digits."""
+    """A "TARGET=EXPRESSION" that the reward calls right, of two or three digits."""
     while True:
-        terms = [rng.choice("+++-") + rng.choice("123456789") for _ in range(rng.randint(2, 5))]
+        terms = [rng.choice("+++-") + rng.choice("123456789") for _ in range(rng.randint(2, 3))]
         text = "".join(terms)[1:]
         if problem.value(text) in problem.TARGETS:
             return f"{problem.value(text)}={text}<eos>"

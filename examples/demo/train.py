@@ -25,7 +25,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRGRPOTrainer
 
-GENERATIONS, PROMPTS_A_STEP = 8, 16
+GENERATIONS, PROMPTS_A_STEP = 8, 32
 SAMPLES = 32  # of each target, for the table
 COLORS = {"GRPO": "#8a8a8a", "MMR-GRPO": "#c2410c"}
 
@@ -49,7 +49,7 @@ def train(trainer_class: Any, config_class: Any, steps: int, progress: Progress,
         per_device_train_batch_size=GENERATIONS * PROMPTS_A_STEP,
         num_generations=GENERATIONS,
         max_completion_length=problem.LONGEST_ANSWER,
-        learning_rate=1e-4,
+        learning_rate=3e-4,
         lr_scheduler_type="constant",
         max_steps=steps,
         logging_steps=1,
@@ -64,7 +64,7 @@ def train(trainer_class: Any, config_class: Any, steps: int, progress: Progress,
         model=problem.policy(),
         reward_funcs=problem.reward,
         args=args,
-        train_dataset=problem.prompts(),
+        train_dataset=problem.prompts(repeats=PROMPTS_A_STEP),
         processing_class=problem.tokenizer(),
         callbacks=[Bar(progress, name, steps)],
     )
@@ -78,7 +78,7 @@ def sample(model: Any) -> tuple[float, float]:
     """Share of right answers over all targets, and how many different right answers 32 samples of a target hold."""
     names, data = problem.tokenizer(), problem.prompts()
     torch.manual_seed(1)
-    prompt = names(list(data["prompt"]), return_tensors="pt")
+    prompt = names(list(data["prompt"]), padding=True, return_tensors="pt")
     ids = model.eval().generate(
         **{key: prompt[key].repeat_interleave(SAMPLES, dim=0) for key in ("input_ids", "attention_mask")},
         max_new_tokens=problem.LONGEST_ANSWER,
@@ -114,7 +114,7 @@ def draw(curves: dict[str, list[float]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -122,9 +122,7 @@ def main() -> None:
 
     console = Console()
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[reward]}")]
-    console.print(
-        f'Make the number, as in "12=9+5-2": {GENERATIONS} answers to each of {PROMPTS_A_STEP} prompts a step.'
-    )
+    console.print(f'Make the number, as in "12=9+5-2": {PROMPTS_A_STEP} prompts a step, {GENERATIONS} answers each.')
     curves, outcomes = {}, {"start": sample(problem.policy())}
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         plain = train(GRPOTrainer, GRPOConfig, options.steps, progress, "GRPO", options.out / "grpo")

@@ -10,7 +10,7 @@ EPS = 1e-4
 
 
 def loop(rewards: Tensor, embeddings: Tensor) -> Tensor:
-    """One group at a time, one argmax a step, the picks in Python lists: the way the method was published.
+    """One group at a time, one argmax a step over tensors with a mask: the way the method was published.
 
     Args:
         rewards: (B, G), float32.
@@ -24,18 +24,19 @@ def loop(rewards: Tensor, embeddings: Tensor) -> Tensor:
         unit = torch.nn.functional.normalize(e, dim=-1)
         similarity = unit @ unit.T
         lam = torch.sigmoid(r.std(correction=0))
-        reweighted = torch.empty_like(r)
-        first = int(r.argmax())
-        reweighted[first] = r[first]
-        selected = [first]
-        remaining = [i for i in range(len(r)) if i != first]
-        while remaining:
-            redundancy = similarity[remaining][:, selected].amax(dim=1).clamp(min=0)
-            scores = lam * r[remaining] - (1 - lam) * redundancy
-            best = int(scores.argmax())
-            pick = remaining.pop(best)
-            reweighted[pick] = scores[best]
-            selected.append(pick)
+        reweighted = torch.zeros_like(r)
+        picked = torch.zeros_like(r, dtype=torch.bool)
+        nearest = torch.zeros_like(r)
+        pick = r.argmax()
+        reweighted[pick] = r[pick]
+        picked[pick] = True
+        for _ in range(len(r) - 1):
+            nearest = torch.maximum(nearest, similarity[:, picked].max(dim=1).values)
+            scores = lam * r - (1 - lam) * nearest
+            scores[picked] = float("-inf")
+            pick = scores.argmax()
+            reweighted[pick] = scores[pick]
+            picked[pick] = True
         advantages[g] = (reweighted - reweighted.mean()) / (reweighted.std() + EPS)
     return advantages
 

@@ -15,7 +15,7 @@ import torch
 Call = Callable[[], object]
 
 
-def interleaved(calls: dict[str, Call], seconds: float, warm_up: int = 3) -> dict[str, list[float]]:
+def interleaved(calls: dict[str, Call], seconds: float, warm_up: int = 1) -> dict[str, list[float]]:
     """Microseconds of each call, one sample a turn; each is run once untimed just before, to find its caches warm."""
     for call in calls.values():
         for _ in range(warm_up):

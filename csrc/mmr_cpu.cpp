@@ -189,13 +189,15 @@ void match_scale(Workspace &w) {
 // Section 5, over the group that w holds; `batch_deviation` is used by scale="batch" alone.
 void write_advantages(const Problem &p, const Workspace &w, double batch_deviation) {
     const Moments group = moments(w.reweighted, w.count);
-    const auto [lowest, highest] = std::minmax_element(w.rewards, w.rewards + w.count);
-    const bool zero = w.count < 2 || (p.degenerate_zero && *lowest == *highest);
-    double divisor = 1;
-    if (p.scale == Scale::group) divisor = group.deviation(w.count - 1) + p.eps;
-    if (p.scale == Scale::batch) divisor = batch_deviation + p.eps;
+    const auto all_equal = [&] {
+        return std::all_of(w.rewards, w.rewards + w.count, [&](float r) { return r == w.rewards[0]; });
+    };
+    const bool zero = w.count < 2 || (p.degenerate_zero && all_equal());
+    double factor = 1;
+    if (p.scale == Scale::group) factor = 1 / (group.deviation(w.count - 1) + p.eps);
+    if (p.scale == Scale::batch) factor = 1 / (batch_deviation + p.eps);
     for (int64_t k = 0; k < w.count; ++k)
-        p.advantages[w.members[k]] = zero ? 0 : static_cast<float>((w.reweighted[k] - group.mean) / divisor);
+        p.advantages[w.members[k]] = zero ? 0 : static_cast<float>((w.reweighted[k] - group.mean) * factor);
 }
 
 // ---- One scope -------------------------------------------------------------------------------------------------

@@ -117,10 +117,11 @@ void widen_row(const Problem &p, Workspace &w, int64_t i) {
         to[d] = bfloat16 ? float_from_bits(static_cast<uint32_t>(from[d]) << 16) : float_from_half(from[d]);
 }
 
-// What the tiles left: no NaN where a row is similar to nothing, zeros from the last member to the end of a row.
+// What the blocks left: no NaN where a row is similar to nothing, zeros from the last member to the end of a row.
 void finish_similarity(Workspace &w) {
+    if (w.count < w.stride)
+        for (int64_t i = 0; i < w.count; ++i) std::fill(w.row(i) + w.count, w.row(i) + w.stride, 0.0f);
     for (int64_t i = 0; i < w.count; ++i) {
-        std::fill(w.row(i) + w.count, w.row(i) + w.stride, 0.0f);
         if (w.scale[i] != 0) continue;
         std::fill(w.row(i), w.row(i) + w.count, 0.0f);
         for (int64_t j = 0; j < w.count; ++j) w.row(j)[i] = 0;

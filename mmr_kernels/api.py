@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeVar, cast
+from typing import Literal, NamedTuple, cast
 
 from torch import Tensor
 
 from mmr_kernels import checks, ops
 from mmr_kernels.groups import Groups, Labels, lay_out
 from mmr_kernels.options import pack
-
-TensorOrNone = TypeVar("TensorOrNone", Tensor, Tensor | None)
 
 
 class MMRResult(NamedTuple):
@@ -185,8 +183,8 @@ def _call(
         backend,
     )
     result = ops.mmr(
-        _detached(rewards), _detached(embeddings), _detached(similarity), valid, groups.group_offsets, groups.order,
-        _detached(lam_tensor), groups.group_size, lam_value, float(diversity), options,
+        rewards, embeddings, similarity, valid, groups.group_offsets, groups.order,
+        lam_tensor, groups.group_size, lam_value, float(diversity), options,
     )  # fmt: skip
     if outputs != "details":
         return cast(Tensor, result[0])
@@ -194,10 +192,6 @@ def _call(
     if groups.group_of is not None and scope == "group":
         lam_used = lam_used[groups.group_of]
     return MMRResult(advantages, reweighted, rank, max_similarity, lam_used)
-
-
-def _detached(tensor: TensorOrNone) -> TensorOrNone:
-    return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
 
 
 def _check_vectors(

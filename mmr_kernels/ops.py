@@ -114,4 +114,6 @@ def _mmr_fake(*arguments: Any) -> list[Tensor]:
 
 
 _library.impl("mmr", _mmr, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+# The result never requires grad, whatever the inputs do.
+_library.impl("mmr", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
 torch.library.register_fake("mmr_kernels::mmr", _mmr_fake, lib=_library)

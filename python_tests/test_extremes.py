@@ -87,8 +87,8 @@ def test_a_float64_reward_beyond_float32_counts_as_not_valid(backend: str, devic
     assert result.selection_rank.tolist() == [[0, -1, 1]]
 
 
-# Each makes a row that is similar to nothing: section 2 says so of the first four; computing in float32 does of the last,
-# whose entries are finite but whose squared norm is not.
+# Each makes a row that is similar to nothing: section 2 says so of the first four; computing in float32 does so of
+# the last, whose entries are finite but whose squared norm is not.
 SIMILAR_TO_NOTHING = {"zero": 0.0, "NaN": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "huge": 1e30}
 
 

@@ -170,3 +170,15 @@ def test_exact_ties_go_to_the_lowest_index(backend: str, device: torch.device) -
         result = case.run(backend, device, normalize=normalize)
         assert result.selection_rank.flatten().tolist() == truth.selection_rank.tolist()
         assert result.reweighted_rewards.flatten().tolist() == truth.reweighted_rewards.tolist()
+
+
+@pytest.mark.parametrize("size", [2, 8, 9, 16, 17, 33, 64, 100])
+def test_exact_ties_go_to_the_lowest_index_at_every_size(backend: str, device: torch.device, size: int) -> None:
+    """Sizes around those of vectors and blocks, where a kernel changes its way to find the lowest."""
+    generator = torch.Generator().manual_seed(size)
+    rewards = torch.randint(0, 3, (2, size), generator=generator) / 2
+    places = torch.randint(0, 5, (2, size), generator=generator)
+    case = Case.uniform(rewards, torch.nn.functional.one_hot(places, 5).float(), lam=0.5)
+    truth, result = ORACLE.truth(case), case.run(backend, device)
+    assert result.selection_rank.flatten().tolist() == truth.selection_rank.tolist()
+    assert result.reweighted_rewards.flatten().tolist() == truth.reweighted_rewards.tolist()

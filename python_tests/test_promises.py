@@ -170,7 +170,12 @@ def test_rewards_of_any_real_dtype_count_as_float32(backend: str, device: torch.
 
 @given(case=cases())
 def test_error_is_at_most_twice_that_of_plain_float32(backend: str, device: torch.device, case: Case) -> None:
-    """The tolerance as a property, wherever no pick is close enough for rounding to decide it."""
+    """The tolerance as a property, wherever no pick is close enough for rounding to decide it.
+
+    Not for SMI and match_scale: where they divide by nearly nothing, one rounding more is any factor more. The replay
+    judges those by the size of their divisor.
+    """
+    assume(case.option("method") == "mmr" and not case.option("match_scale"))
     with np.errstate(all="ignore"):
         truth = ORACLE.truth(case)
     assume(truth.gap > 4 * CONTRACT)

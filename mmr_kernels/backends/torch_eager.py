@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from mmr_kernels import reference
 from mmr_kernels.backends.host import Host
 from mmr_kernels.problem import Outputs, Problem
@@ -17,6 +19,7 @@ def why_not(problem: Problem, host: Host) -> str | None:
     return None
 
 
+@torch.no_grad()
 def run(problem: Problem) -> Outputs:
     """Compute with ``reference.mmr``; its layouts are index tables, made here without reading a device's values."""
     groups = reference.member_table(

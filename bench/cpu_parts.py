@@ -1,0 +1,92 @@
+"""Where a call on the CPU backend spends its time, for docs/cpu.md: the layers of the API, the parts of the kernel, and
+how far the kernel is from what this machine's arithmetic can do.
+
+The parts of the kernel are told apart from outside: ``method="none"`` forms no similarity, ``"smi"`` forms it and adds
+it up, ``"mmr"`` forms it and picks; the dimension is varied to part what grows with it from what doesn't.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import mmr_kernels
+from bench.measure import Call, interleaved, machine, summary, versions
+from mmr_kernels import _cpu, ops
+from mmr_kernels.options import pack
+
+GROUPS, GROUP_SIZE, DIM = 64, 16, 512
+
+
+def op_call(rewards: torch.Tensor, embeddings: torch.Tensor, method: str = "mmr") -> Call:
+    """The op without the API in front of it."""
+    options = pack(
+        method, "sigmoid", 1.0, "reward", False, "group", "group", 1e-4, "reweight", True, "advantages", "cpu"
+    )
+    return lambda: ops.mmr(rewards, embeddings, None, None, None, None, None, rewards.shape[1], 0.0, 1.0, options)
+
+
+def kernel_call(rewards: torch.Tensor, embeddings: torch.Tensor, method: str, threads: int) -> Call:
+    """The compiled function alone."""
+    advantages = torch.empty_like(rewards)
+    sizes = (0, rewards.numel(), *rewards.shape, embeddings.shape[-1])
+    options = (method, "sigmoid", 0.0, 1.0, "reward", 1.0, False, "group", "group", 1e-4, "reweight", True)
+    pointers = (rewards.data_ptr(), embeddings.data_ptr(), 0, 0, 0, 0, 0, 0)
+    return lambda: _cpu.mmr(*pointers, *sizes, *options, threads, advantages.data_ptr(), 0, 0, 0, 0)
+
+
+def main(
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    seconds: Annotated[float, typer.Option(help="Time to spend on each of the two comparisons.")] = 6.0,
+) -> None:
+    """Measure and print."""
+    generator = torch.Generator().manual_seed(0)
+
+    def inputs(groups: int, size: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.rand(groups, size, generator=generator), torch.randn(groups, size, dim, generator=generator)
+
+    small, large, short = inputs(1, 6, DIM), inputs(GROUPS, GROUP_SIZE, DIM), inputs(GROUPS, GROUP_SIZE, 16)
+    matrix = torch.randn(2048, 2048, generator=generator)
+    times: dict[str, Any] = {}
+    layers: dict[str, Call] = {
+        "1 × 6 × 512: API": lambda: mmr_kernels.mmr_advantages(*small),
+        "1 × 6 × 512: op": op_call(*small),
+        "1 × 6 × 512: compiled": kernel_call(*small, "mmr", 1),
+    }
+    parts: dict[str, Call] = {
+        "64 × 16 × 512, 2 threads: API": lambda: mmr_kernels.mmr_advantages(*large),
+        "64 × 16 × 512, 2 threads: compiled": kernel_call(*large, "mmr", 2),
+        "64 × 16 × 512, 1 thread: compiled": kernel_call(*large, "mmr", 1),
+        "… similarity summed, nothing picked": kernel_call(*large, "smi", 1),
+        "… no similarity": kernel_call(*large, "none", 1),
+        "… 16 dimensions": kernel_call(*short, "mmr", 1),
+        "bmm": lambda: torch.bmm(large[1], large[1].transpose(1, 2)),
+    }
+    for calls in (layers, parts, {"mm 2048": lambda: matrix @ matrix}):
+        times |= {name: summary(samples) for name, samples in interleaved(calls, seconds).items()}
+
+    pairs = GROUPS * GROUP_SIZE * (GROUP_SIZE + 1) / 2 * DIM
+    gflops = {
+        "compiled, 2 threads": 2 * pairs / times["64 × 16 × 512, 2 threads: compiled"]["median_us"] / 1e3,
+        "bmm": 2 * GROUPS * GROUP_SIZE**2 * DIM / times["bmm"]["median_us"] / 1e3,
+        "mm 2048": 2 * 2048**3 / times["mm 2048"]["median_us"] / 1e3,
+    }
+    table = Table("", "µs", "20th–80th percentile")
+    for name, row in times.items():
+        table.add_row(name, f"{row['median_us']:.1f}", f"{row['p20_us']:.1f}–{row['p80_us']:.1f}")
+    console = Console()
+    console.print(table)
+    console.print({name: f"{value:.0f} GFLOP/s" for name, value in gflops.items()})
+    if json_path:
+        report = {"machine": machine(), "versions": versions(), "times": times, "gflops": gflops}
+        json_path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

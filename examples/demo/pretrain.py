@@ -1,4 +1,4 @@
-"""Makes ``start.safetensors``: the policy after two hundred steps on right answers, where about one answer in three is right.
+"""Makes ``start.safetensors``: the policy after two hundred steps on right answers; about a third of its own are right.
 
 python examples/demo/pretrain.py
 """

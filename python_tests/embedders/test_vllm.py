@@ -25,6 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=64,
+        initializer_range=0.5,  # so that different texts get different vectors, untrained as it is
     )
     BertModel(config).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(WORDS))
@@ -39,7 +40,7 @@ def test_vectors_come_from_the_model_and_are_cut_to_the_limit(model: str) -> Non
     assert (vectors.shape, vectors.dtype) == ((3, 64), torch.float32)
     unit = torch.nn.functional.normalize(vectors)
     assert unit[0] @ unit[2] > 1 - 1e-5, "alike as far as they are read"
-    assert unit[0] @ unit[1] < 1 - 1e-3
+    assert unit[0] @ unit[1] < 0.9
     plain = AutoModel.from_pretrained(model)
     states = plain(torch.tensor([[2, 8, 3]])).last_hidden_state[0, 0]
     assert torch.nn.functional.cosine_similarity(states, vectors[1], dim=0) > 0.99

@@ -11,6 +11,8 @@ from typing import Any
 from accelerate.utils import gather_object
 from integrations import tiny
 
+from mmr_kernels.embedders import LexicalEmbedder
+
 COMPLETIONS = 24
 REWARDS: list[float | None] = [1.0, 0.0, 1.0, 0.5, None, 2.0, 2.0, -1.0, *[0.25] * 6, 3.0, 1.0, 0.5]
 OTHER: list[float | None] = [0.3, None, 0.1, 0.1, None, 0.7, 0.2, 0.9, 0.4, 0.6, 0.4]
@@ -31,6 +33,20 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
+def watch_gathers(accelerator: Any) -> list[int]:
+    """The width of each matrix that is gathered from here on."""
+    widths: list[int] = []
+    gather = accelerator.gather
+
+    def watched(tensor: Any) -> Any:
+        if tensor.dim() == 2:
+            widths.append(tensor.shape[1])
+        return gather(tensor)
+
+    accelerator.gather = watched
+    return widths
+
+
 def main(folder: Path) -> None:
     results: dict[str, Any] = {}
     for name, options in MODES.items():
@@ -38,10 +54,12 @@ def main(folder: Path) -> None:
             args = tiny.config(folder, generation_batch_size=COMPLETIONS, per_device_train_batch_size=1, **options)
             functions = [tiny.GivenRewards(REWARDS, "one"), tiny.GivenRewards(OTHER, "two")]
             trainer = tiny.trainer(args, functions)
+            widths = watch_gathers(trainer.accelerator)
             output = tiny.batch(trainer, COMPLETIONS // trainer.accelerator.num_processes, training)
             results[f"{name}, {'training' if training else 'evaluation'}"] = {
                 "used": gather_object(output["advantages"].tolist()),
                 "logged": list(trainer._logs["advantages"]),
+                "embeddings gathered": sum(width == LexicalEmbedder().dimensions for width in widths),
                 "columns": {column: list(values) for column, values in trainer._logs["extra"].items()},
                 "metrics": {
                     key: values[0]

@@ -54,6 +54,18 @@ def test_as_many_processes_as_you_like(mode: str, processes: int, results: dict[
     assert together["metrics"] == pytest.approx(alone["metrics"], nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("mode", "gathered"),
+    [("groups of 4", {1: 0, 2: 0, 4: 1}), ("groups of 12", {1: 0, 2: 0, 4: 1}), ("groups of 24", {1: 0, 2: 1, 4: 1}),
+     ("scope batch", {1: 0, 2: 1, 4: 1}), ("scale batch", {1: 0, 2: 1, 4: 1})],
+)  # fmt: skip
+def test_embeddings_are_gathered_once_and_only_where_groups_straddle(
+    mode: str, gathered: dict[int, int], results: dict[int, dict[str, Any]]
+) -> None:
+    counts = {processes: results[processes][f"{mode}, training"]["embeddings gathered"] for processes in results}
+    assert counts == gathered
+
+
 def test_the_batch_is_no_trivial_one(results: dict[int, dict[str, Any]]) -> None:
     for mode in MODES:
         used = results[1][mode]["used"]

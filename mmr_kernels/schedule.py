@@ -67,3 +67,29 @@ class LambdaEMA:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """From a checkpoint."""
         self.alpha, self.value = state["alpha"], state["value"]
+
+
+class LinearSchedule:
+    """A number that goes in a straight line from ``start`` to ``end`` over a share of training, and stays there.
+
+        diversity = LinearSchedule(1.0, 0.0, share=0.5)
+        mmr_advantages(rewards, embeddings, diversity=diversity(step / steps))
+
+    Args:
+        start: value at the start of training.
+        end: value from ``share`` of training on.
+        share: in (0, 1].
+
+    Raises:
+        ValueError: ``share`` is outside (0, 1].
+    """
+
+    def __init__(self, start: float, end: float, share: float = 1.0) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"share must lie in (0, 1], got {share}")
+        self.start, self.end, self.share = start, end, share
+
+    def __call__(self, progress: float) -> float:
+        """The value at ``progress`` through training, 0 at its start and 1 at its end."""
+        way = min(max(progress, 0.0) / self.share, 1.0)
+        return self.start + way * (self.end - self.start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mmr_kernels.cli.grpo import grpo
 from mmr_kernels.cli.info import info
 from mmr_kernels.cli.score import score
 
@@ -16,6 +17,10 @@ app = typer.Typer(
 )
 app.command()(info)
 app.command()(score)
+app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(grpo)
 
 
 def main() -> None:

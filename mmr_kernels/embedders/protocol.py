@@ -38,3 +38,6 @@ class TokenEmbedder(Protocol):
             mask: (N, L), bool or integers, 0 where padded; None: nothing is.
         """
         ...
+
+
+Embedder = TextEmbedder | TokenEmbedder

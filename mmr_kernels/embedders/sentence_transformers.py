@@ -1,0 +1,44 @@
+"""A sentence model of the sentence-transformers library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class SentenceTransformersEmbedder:
+    """Loads the model when it is made, from a folder or the Hugging Face hub; it moves to where it is first used.
+
+    Args:
+        model: a folder, or a name on the hub.
+        batch_size: texts at a time.
+        max_tokens: tokens of a text that are read; a model that reads fewer keeps its own limit.
+        trust_remote_code: run code that the model brings. Not settable from a config, only here.
+
+    Raises:
+        ImportError: sentence-transformers is not installed.
+    """
+
+    def __init__(
+        self, model: str, *, batch_size: int = 32, max_tokens: int = 3584, trust_remote_code: bool = False
+    ) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise ImportError(
+                "the sentence-transformers embedder needs a package: pip install 'mmr-kernels[sentence-transformers]'"
+            ) from error
+        self.model = SentenceTransformer(model, device="cpu", trust_remote_code=trust_remote_code)
+        self.model.max_seq_length = min(self.model.max_seq_length or max_tokens, max_tokens)
+        self.batch_size = batch_size
+
+    def embed_texts(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
+        """(N, D) float32 on ``device``."""
+        self.model.to(device)
+        vectors = self.model.encode(
+            list(texts), batch_size=self.batch_size, convert_to_tensor=True, show_progress_bar=False
+        )
+        # encode works in inference mode, whose tensors no later operation may save.
+        return torch.as_tensor(vectors).to(torch.float32).clone()

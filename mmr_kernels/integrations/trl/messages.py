@@ -1,0 +1,23 @@
+"""The text of a completion as TRL hands it to reward functions: a string, or the messages that answer a prompt."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def generated_text(completion: Any) -> str:
+    """What the policy wrote: of a conversation the assistant's messages and tool calls, not what tools answered."""
+    if isinstance(completion, str):
+        return completion
+    parts = []
+    for message in completion:
+        if message.get("role", "assistant") != "assistant":
+            continue
+        for name in ("reasoning_content", "thinking", "content"):
+            content = message.get(name) or ""
+            if not isinstance(content, str):  # a list of typed parts
+                content = "".join(part.get("text", "") for part in content)
+            parts.append(content)
+        parts += [json.dumps(call["function"], sort_keys=True) for call in message.get("tool_calls") or []]
+    return "\n".join(filter(None, parts))

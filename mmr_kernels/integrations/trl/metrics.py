@@ -1,0 +1,42 @@
+"""What TRL logs of a scored batch; docs/trl.md says how to read it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmr_kernels.integrations.trl.scoring import Scored
+
+
+def metrics(scored: Scored, group_size: int) -> dict[str, float]:
+    """Name to value; NaN, which TRL leaves out, where the batch holds nothing to measure.
+
+    Similarity is that of completions picked after the first of their scope, the only ones that have one.
+    """
+    rewards, advantages, reweighted, rank, similarity, lam = (column.to("cpu", torch.float64) for column in scored)
+    valid = rewards.isfinite()
+    later = similarity[rank > 0]
+    return {
+        "mmr/lambda": lam.nanmean().item(),
+        "mmr/similarity_mean": later.mean().item(),
+        "mmr/similarity_max": later.max().item() if len(later) else torch.nan,
+        "mmr/reward_before": rewards[valid].mean().item(),
+        "mmr/reward_after": reweighted[valid].mean().item(),
+        "mmr/equal_reward_groups": _equal_groups(rewards.view(-1, group_size), valid.view(-1, group_size)),
+        "mmr/reward_advantage_correlation": _correlation(rewards[valid], advantages[valid]),
+    }
+
+
+def _equal_groups(rewards: Tensor, valid: Tensor) -> float:
+    """The share of groups whose valid rewards are all equal: plain GRPO learns nothing from these."""
+    highest = rewards.masked_fill(~valid, -torch.inf).amax(dim=1)
+    lowest = rewards.masked_fill(~valid, torch.inf).amin(dim=1)
+    return (highest <= lowest).to(torch.float64).mean().item()
+
+
+def _correlation(first: Tensor, second: Tensor) -> float:
+    """Pearson's; NaN where one of the two is constant."""
+    if len(first) < 2:
+        return torch.nan
+    first, second = first - first.mean(), second - second.mean()
+    return float(first @ second / (first.norm() * second.norm()))

@@ -1,0 +1,202 @@
+"""MMR for any trainer that scores completions as ``trl.GRPOTrainer`` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mmr_kernels.embedders import Embedder, TextEmbedder, as_embedder, embed_distinct
+from mmr_kernels.integrations.trl import parent
+from mmr_kernels.integrations.trl.config import EMA_ALPHA, MMROptions
+from mmr_kernels.integrations.trl.messages import generated_text
+from mmr_kernels.integrations.trl.metrics import metrics
+from mmr_kernels.integrations.trl.plots import MMRPlotCallback
+from mmr_kernels.integrations.trl.scoring import Scored, score, total_reward
+from mmr_kernels.schedule import LambdaEMA, LinearSchedule, raw_lambda
+
+if TYPE_CHECKING:
+    from trl import GRPOTrainer as Trainer
+else:
+    Trainer = object
+
+#: Where λ's average lies in TRL's ``TrainerState``, which every checkpoint saves and every resumption loads.
+STATE_KEY = "mmr"
+
+
+class MMRMixin(Trainer):
+    """Put before the trainer: ``class MyTrainer(MMRMixin, GMPOTrainer): ...``; all else stays as it was.
+
+    Options come from ``args``, where it has the fields of ``MMROptions``; a config without them means the defaults.
+
+    Two methods are wrapped. ``_calculate_rewards`` knows the rewards of all processes and this process's completions,
+    and is the last place from which a column reaches this step's table, so all is computed there.
+    ``_generate_and_score_completions`` returns the batch, whose advantages, and those just logged, are replaced.
+
+    Args:
+        *args, **kwargs: of the trainer.
+        embedder: an object with ``embed_tokens`` or ``embed_texts`` (``mmr_kernels.embedders``), or a callable that
+            takes a list of texts and returns a tensor of a row each; instead of ``args.mmr_embedder``.
+
+    Raises:
+        RuntimeError: the installed TRL has not what MMR hooks into.
+    """
+
+    #: The last batch that was scored, of all processes; None before the first.
+    mmr_scored: Scored | None = None
+
+    def __init__(self, *args: Any, embedder: Any = None, **kwargs: Any) -> None:
+        parent.check_class(type(self).__mro__[type(self).__mro__.index(MMRMixin) + 1])
+        super().__init__(*args, **kwargs)
+        self._start_mmr(MMROptions.of(self.args), embedder)
+
+    def _start_mmr(self, options: MMROptions, embedder: Any) -> None:
+        parent.check_trainer(self)
+        self._mmr = options
+        self._mmr_embedder: Embedder | None = None
+        if options.mmr_method != "none":
+            self._mmr_embedder = as_embedder(
+                options.mmr_embedder if embedder is None else embedder,
+                batch_size=options.mmr_embedder_batch_size,
+                max_tokens=options.mmr_embedder_max_tokens,
+                policy=lambda: self.model,
+            )
+        end = options.mmr_diversity if options.mmr_diversity_end is None else options.mmr_diversity_end
+        self._mmr_diversity = LinearSchedule(options.mmr_diversity, end, options.mmr_diversity_steps)
+        if options.mmr_plot_steps:
+            self.add_callback(MMRPlotCallback(self, options.mmr_plot_steps))
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self.mmr_scored = None
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        scored: Scored | None = self.mmr_scored
+        advantages, logged = output["advantages"], self._logs["advantages"]
+        total = self.accelerator.num_processes * len(advantages)
+        plain = [logged.pop() for _ in range(min(len(logged), total))][::-1]
+        self._check_parent(scored, advantages, plain)
+        assert scored is not None
+        logged.extend(scored.advantages.tolist()[total - len(plain) :])
+        output["advantages"] = scored.advantages[self._mmr_slice(len(advantages))].clone()
+        return output
+
+    def _calculate_rewards(
+        self,
+        inputs: list[dict[str, Any]],
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids_list: list[list[int]],
+    ) -> Tensor:
+        per_function: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        mode = "train" if self.model.training else "eval"
+        group_size = self.num_generations if mode == "train" else self.num_generations_eval
+        aggregation = self.multi_objective_aggregation
+        logged = self._metrics[mode]
+        with self._timed(logged["mmr/embed_ms"]):
+            embeddings = self._embed(completions, completion_ids_list)
+        with self._timed(logged["mmr/reweight_ms"]):
+            rewards = total_reward(per_function, self.reward_weights, aggregation, group_size)
+            options = self._mmr
+            diversity = self._mmr_diversity(self.state.global_step / max(self.state.max_steps, 1))
+            scored = score(
+                rewards,
+                embeddings,
+                group_size,
+                self.accelerator,
+                method=options.mmr_method,
+                lam=self._lam(rewards, mode),
+                temperature=options.mmr_temperature,
+                first_pick=options.mmr_first_pick,
+                diversity=diversity,
+                match_scale=options.mmr_match_scale,
+                scope=options.mmr_scope,
+                scale="batch" if aggregation == "normalize_then_sum" else self.scale_rewards,
+                degenerate=options.mmr_degenerate,
+                backend=options.mmr_backend,
+            )
+        for name, value in metrics(scored, group_size).items():
+            logged[name].append(value)
+        logged["mmr/diversity"].append(diversity)
+        here = self._mmr_slice(len(completions))
+        for name in ("reweighted_rewards", "selection_rank", "max_similarity"):
+            values = getattr(scored, name)[here]
+            values = values.long() if name == "selection_rank" else values
+            self._log_completion_extra(name.removesuffix("s"), values.tolist())
+        self.mmr_scored = scored
+        return per_function
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's, with the share of the step that MMR took."""
+        train = self._metrics["train"]
+        if self.model.training and (seconds := sum(train.get("step_time", []))):
+            milliseconds = sum(train.get("mmr/embed_ms", [])) + sum(train.get("mmr/reweight_ms", []))
+            train["mmr/share_of_step"].append(milliseconds / 1000 / seconds)
+        super().log(logs, start_time)
+
+    def _embed(self, completions: list[Any], completion_ids: list[list[int]]) -> Tensor | None:
+        """(n, D) of this process's completions; with tools from text if it can be, as token ids hold their answers."""
+        if self._mmr_embedder is None:
+            return None
+        return embed_distinct(
+            self._mmr_embedder,
+            [generated_text(completion) for completion in completions],
+            None if self.tools and isinstance(self._mmr_embedder, TextEmbedder) else completion_ids,
+            max_tokens=self._mmr.mmr_embedder_max_tokens,
+            device=self.accelerator.device,
+        )
+
+    def _lam(self, rewards: Tensor, mode: str) -> Any:
+        """λ as the op takes it; "relative_std" over the batch is smoothed over training, as released.
+
+        With scope "group" there is nothing to smooth: the next batch holds other prompts. In evaluation the average
+        is neither used nor moved.
+        """
+        options = self._mmr
+        smoothed = options.mmr_lam == "relative_std" and options.mmr_scope == "batch" and options.mmr_method == "mmr"
+        if not smoothed or mode == "eval":
+            return options.mmr_lam
+        average = LambdaEMA(EMA_ALPHA)
+        if STATE_KEY in self.state.stateful_callbacks:
+            average.load_state_dict(self.state.stateful_callbacks[STATE_KEY])
+        lam = average.update(raw_lambda(rewards, mode="relative_std", temperature=options.mmr_temperature).item())
+        self.state.stateful_callbacks[STATE_KEY] = average.state_dict()
+        return lam
+
+    def _mmr_slice(self, count: int) -> slice:
+        """Where this process's ``count`` completions stand among all."""
+        start = self.accelerator.process_index * count
+        return slice(start, start + count)
+
+    @contextmanager
+    def _timed(self, milliseconds: list[float]) -> Iterator[None]:
+        """Append how long the block took. A GPU is waited for: the step waits for the rewards there anyway."""
+        if self.accelerator.device.type != "cpu":
+            torch.accelerator.synchronize()
+        start = time.perf_counter()
+        yield
+        if self.accelerator.device.type != "cpu":
+            torch.accelerator.synchronize()
+        milliseconds.append((time.perf_counter() - start) * 1000)
+
+    def _check_parent(self, scored: Scored | None, advantages: Tensor, plain: list[float]) -> None:
+        """The parent scored once, and returned and logged those advantages unchanged: what replaces them fits."""
+        name = type(self).__name__
+        if scored is None:
+            raise RuntimeError(f"{name} scored a batch without _calculate_rewards, so MMR has no rewards to reweight")
+        total = self.accelerator.num_processes * len(advantages)
+        if len(scored.advantages) != total:
+            raise RuntimeError(
+                f"{name} returned a batch of {total} completions and had {len(scored.advantages)} scored; MMR takes a"
+                " trainer that returns those it had scored"
+            )
+        rows = self._mmr_slice(len(advantages))
+        first_logged = total - len(plain)
+        shown = torch.tensor(plain[max(rows.start - first_logged, 0) : max(rows.stop - first_logged, 0)])
+        if not torch.equal(shown, advantages[len(advantages) - len(shown) :].cpu()):
+            raise RuntimeError(
+                f"{name} returned other advantages than it logged; MMR takes a trainer that leaves a scored batch"
+                " as it is"
+            )

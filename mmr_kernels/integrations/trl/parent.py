@@ -1,0 +1,74 @@
+"""What this adapter needs of TRL, checked when a trainer is made: a TRL whose internals have moved must say so there,
+and never train plain GRPO under the name of MMR."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+from typing import Any
+
+#: The versions of TRL that the test suite has been run against (docs/trl.md).
+TESTED = "1.10 to 1.16"
+
+_METHODS = {
+    "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
+    "_generate_and_score_completions": ["self", "inputs"],
+    "_log_completion_extra": ["self", "column", "values"],
+    "log": ["self", "logs", "start_time"],
+}
+_ATTRIBUTES = (
+    "accelerator",
+    "callback_handler",
+    "model",
+    "multi_objective_aggregation",
+    "num_generations",
+    "num_generations_eval",
+    "reward_weights",
+    "scale_rewards",
+    "state",
+    "tools",
+)
+_AGGREGATIONS = ("sum_then_normalize", "normalize_then_sum")
+_SCALES = ("group", "batch", "none")
+
+
+def check_class(trainer_class: type) -> None:
+    """The methods that MMR wraps or calls are there and take what they took.
+
+    Raises:
+        RuntimeError: with all that is missing.
+    """
+    missing = []
+    for name, takes in _METHODS.items():
+        method = getattr(trainer_class, name, None)
+        if method is None:
+            missing.append(f"no method {name}")
+        elif (found := list(inspect.signature(method).parameters)) != takes:
+            missing.append(f"{name} takes ({', '.join(found)}), not ({', '.join(takes)})")
+    _refuse(missing, trainer_class)
+
+
+def check_trainer(trainer: Any) -> None:
+    """The attributes that MMR reads are there and mean what they meant.
+
+    Raises:
+        RuntimeError: with all that is missing.
+    """
+    missing = [f"no attribute {name}" for name in _ATTRIBUTES if not hasattr(trainer, name)]
+    if "advantages" not in getattr(trainer, "_logs", {}):
+        missing.append("no _logs['advantages']")
+    if set(getattr(trainer, "_metrics", {})) != {"train", "eval"}:
+        missing.append("no _metrics['train'] and _metrics['eval']")
+    _refuse(missing, type(trainer))
+    for name, takes in (("multi_objective_aggregation", _AGGREGATIONS), ("scale_rewards", _SCALES)):
+        value = getattr(trainer, name)
+        if value not in takes:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, takes))}; got {value!r}")
+
+
+def _refuse(missing: list[str], trainer_class: type) -> None:
+    if missing:
+        raise RuntimeError(
+            f"mmr_kernels can't hook into {trainer_class.__name__} of trl {version('trl')}: {'; '.join(missing)}."
+            f" It is tested with trl {TESTED}; install one of these"
+        )

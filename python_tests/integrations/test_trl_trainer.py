@@ -1,0 +1,275 @@
+"""Whatever TRL is asked to do, MMR rides along; and where it can't, it says so before training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from integrations import tiny
+from peft import LoraConfig
+from trl import GRPOConfig, GRPOTrainer, TrlParser
+from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
+
+from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRGRPOTrainer, MMRMixin, MMROptions, attach_mmr
+
+REWARDS: list[float | None] = [1.0, 0.0, 1.0, 0.5, None, 2.0, 2.0, -1.0]
+
+
+def plain(folder: Path) -> dict[str, Any]:
+    """The options of a config without MMR's."""
+    options = vars(tiny.config(folder))
+    names = ("output_dir", "per_device_train_batch_size", "num_generations", "max_steps", "save_strategy", "report_to")
+    return {name: options[name] for name in names} | {"use_cpu": True, "bf16": False}
+
+
+@pytest.fixture
+def advantages(tmp_path: Path) -> torch.Tensor:
+    """What MMR's defaults give."""
+    return tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS), 8)["advantages"]
+
+
+def test_the_drop_in_trains_from_a_plain_config(advantages: torch.Tensor, tmp_path: Path) -> None:
+    trainer = tiny.trainer(GRPOConfig(**plain(tmp_path)), REWARDS, MMRGRPOTrainer)
+    before = [weights.clone() for weights in trainer.model.parameters()]
+    trainer.train()
+    assert torch.equal(trainer.mmr_scored.advantages, advantages)
+    assert any(not torch.equal(*pair) for pair in zip(before, trainer.model.parameters(), strict=True))
+
+
+def test_attached_to_a_trainer_that_exists(advantages: torch.Tensor, tmp_path: Path) -> None:
+    trainer = tiny.trainer(GRPOConfig(**plain(tmp_path)), REWARDS, GRPOTrainer)
+    assert attach_mmr(trainer) is trainer
+    assert torch.equal(tiny.batch(trainer, 8)["advantages"], advantages)
+    with pytest.raises(TypeError, match="has MMR already"):
+        attach_mmr(trainer)
+
+
+def test_attached_with_options(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, GRPOTrainer)
+    with pytest.raises(TypeError, match=r"got lam$"):
+        attach_mmr(trainer, lam=0.5)
+    attach_mmr(trainer, mmr_lam=0.6)
+    expected = tiny.batch(tiny.trainer(tiny.config(tmp_path, mmr_lam=0.6), REWARDS), 8)["advantages"]
+    assert torch.equal(tiny.batch(trainer, 8)["advantages"], expected)
+
+
+def test_in_front_of_another_trainer(advantages: torch.Tensor, tmp_path: Path) -> None:
+    class MyTrainer(MMRMixin, GMPOTrainer):
+        pass
+
+    @dataclass
+    class MyConfig(MMROptions, GMPOConfig):
+        pass
+
+    trainer = tiny.trainer(MyConfig(**plain(tmp_path)), REWARDS, MyTrainer)
+    trainer.train()
+    assert torch.equal(trainer.mmr_scored.advantages, advantages)
+
+
+def test_adapters(advantages: torch.Tensor, tmp_path: Path) -> None:
+    lora = LoraConfig(r=2, target_modules=["q_proj"])
+    trainer = tiny.trainer(tiny.config(tmp_path, beta=0.1), REWARDS, peft_config=lora)
+    trainer.train()
+    assert torch.equal(trainer.mmr_scored.advantages, advantages)
+
+
+@pytest.mark.parametrize("mode", ["colocate", "server"])
+def test_completions_from_vllm(mode: str, advantages: torch.Tensor, tmp_path: Path, monkeypatch: Any) -> None:
+    class GenerationOfGivenCompletions:
+        """Stands in for TRL's: takes prompts' ids, returns completions' ids and log-probabilities."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            info = {"model_config": {"logprobs_mode": "processed_logprobs"}}
+            self.vllm_client = SimpleNamespace(get_server_info=lambda: info)
+
+        def sync_weights(self) -> None:
+            pass
+
+        def generate(self, prompts: list[Any], **kwargs: Any) -> tuple[Any, ...]:
+            rollout = tiny.GivenCompletions()(prompts, trainer)
+            logprobs = [[[-1.0] for _ in ids] for ids in rollout["completion_ids"]]
+            return rollout["prompt_ids"], rollout["completion_ids"], logprobs, None
+
+    monkeypatch.setattr("trl.trainer.grpo_trainer.VLLMGeneration", GenerationOfGivenCompletions)
+    monkeypatch.setattr("trl.trainer.grpo_trainer.is_vllm_available", lambda *args: True, raising=False)
+    trainer = tiny.trainer(tiny.config(tmp_path, use_vllm=True, vllm_mode=mode), REWARDS, rollout_func=None)
+    trainer.train()
+    assert torch.equal(trainer.mmr_scored.advantages, advantages)
+
+
+def test_what_tools_answered_is_not_embedded(tmp_path: Path) -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
+    seen: list[str] = []
+
+    def embed(texts: list[str]) -> torch.Tensor:
+        seen.extend(texts)
+        return torch.eye(len(texts))
+
+    trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, conversational=True, embedder=embed)
+    trainer.tools = [len]
+
+    def generate(prompts: list[Any]) -> tuple[Any, ...]:
+        completion = [
+            {"role": "assistant", "content": "let me see", "tool_calls": [call]},
+            {"role": "tool", "name": "add", "content": "3"},
+            {"role": "assistant", "thinking": "hm", "content": [{"type": "text", "text": "so 3"}]},
+        ]
+        count = len(prompts)
+        ids = [[5, 6, 7]] * count
+        return ids, ids, [[1, 0, 1]] * count, [completion] * count, None, {}, None, [[] for _ in prompts]
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(trainer, "_generate", generate)
+    monkey.setattr("trl.trainer.grpo_trainer.inspect.iscoroutinefunction", lambda tool: False)
+    trainer._standalone_tools = []
+    tiny.batch(trainer, 8)
+    monkey.undo()
+    assert seen == ['let me see\n{"arguments": {"a": 1, "b": 2}, "name": "add"}\nhm\nso 3']
+
+
+def test_the_table_and_the_metrics_show_what_was_used(tmp_path: Path, capsys: Any) -> None:
+    trainer = tiny.trainer(tiny.config(tmp_path, log_completions=True, mmr_plot_steps=1), REWARDS)
+    trainer.train()
+    table = pd.read_parquet(tmp_path / "completions" / "completions_00001.parquet")
+    scored = trainer.mmr_scored
+    assert table["advantage"].tolist() == scored.advantages.tolist()
+    assert str(table["reweighted_reward"].tolist()) == str(scored.reweighted_rewards.tolist())
+    assert table["selection_rank"].tolist() == scored.selection_rank.tolist()
+    assert table["max_similarity"].tolist() == scored.max_similarity.tolist()
+
+    logged = next(entry for entry in trainer.state.log_history if "mmr/lambda" in entry)
+    known = torch.tensor([value for value in REWARDS if value is not None])
+    assert logged["mmr/reward_before"] == pytest.approx(known.mean().item())
+    assert logged["mmr/reward_after"] == pytest.approx(scored.reweighted_rewards.nanmean().item())
+    assert logged["mmr/similarity_max"] == pytest.approx(1.0), "the first two completions are the same"
+    assert logged["mmr/equal_reward_groups"] == 0
+    both = torch.stack([known, scored.advantages[[0, 1, 2, 3, 5, 6, 7]]])
+    assert logged["mmr/reward_advantage_correlation"] == pytest.approx(torch.corrcoef(both)[0, 1].item(), abs=1e-6)
+    assert 0 < logged["mmr/share_of_step"] < 1
+    share = (logged["mmr/embed_ms"] + logged["mmr/reweight_ms"]) / 1000 / logged["step_time"]
+    assert logged["mmr/share_of_step"] == pytest.approx(share)
+    assert (tmp_path / "mmr_plots" / "step_00001.png").stat().st_size > 10_000
+
+
+def test_groups_of_equal_rewards_are_counted(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tiny.config(tmp_path), [1.0, 1.0, None, 1.0, 1.0, 0.0, 0.0, 0.0])
+    tiny.batch(trainer, 8)
+    assert trainer._metrics["train"]["mmr/equal_reward_groups"] == [0.5]
+
+
+def test_pictures_go_to_the_reporters(tmp_path: Path, monkeypatch: Any) -> None:
+    logged: list[tuple[str, Any]] = []
+    for name in ("wandb", "trackio"):
+        stand_in = SimpleNamespace(log=lambda entry, name=name: logged.append((name, entry)), Image=lambda path: path)
+        monkeypatch.setitem(__import__("sys").modules, name, stand_in)
+    trainer = tiny.trainer(tiny.config(tmp_path, mmr_plot_steps=2), REWARDS)
+    tiny.batch(trainer, 8)
+    callback = next(one for one in trainer.callback_handler.callbacks if type(one).__name__ == "MMRPlotCallback")
+    writer = SimpleNamespace(add_figure=lambda name, figure, step, close: logged.append(("tensorboard", {name: step})))
+    trainer.callback_handler.callbacks.append(SimpleNamespace(tb_writer=writer))
+    args = SimpleNamespace(output_dir=str(tmp_path), report_to=["wandb", "trackio", "tensorboard"])
+    for step in (1, 2):
+        callback.on_step_end(args, SimpleNamespace(is_world_process_zero=True, global_step=step), None)
+    path = str(tmp_path / "mmr_plots" / "step_00002.png")
+    shown = {"mmr/reweighting": path}
+    assert logged == [("tensorboard", {"mmr/reweighting": 2}), ("wandb", shown), ("trackio", shown)]
+
+
+def test_yaml_and_the_command_line_set_the_options(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("output_dir: out\nmmr_lam: 0.7\nmmr_embedder: policy\nuse_cpu: true\nbf16: false\n")
+    parser = TrlParser((MMRGRPOConfig,))
+    (args,) = parser.parse_args_and_config(["--config", str(file), "--mmr_scope", "batch", "--mmr_diversity_end", "0"])
+    assert (args.mmr_lam, args.mmr_embedder, args.mmr_scope, args.mmr_diversity_end) == (0.7, "policy", "batch", 0.0)
+    (args,) = parser.parse_args_and_config(["--output_dir", "o", "--mmr_lam", "0.25", "--use_cpu", "--bf16", "false"])
+    assert args.mmr_lam == 0.25
+    assert MMROptions.of(GRPOConfig("out", use_cpu=True, bf16=False)) == MMROptions()
+    json.dumps(args.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mmr_method": "mrr"}, "mmr_method must be one of 'mmr', 'smi', 'none'; got 'mrr'"),
+        ({"mmr_scope": "all"}, "mmr_scope must be one of"),
+        ({"mmr_backend": "gpu"}, "mmr_backend must be one of"),
+        ({"mmr_lam": "sigmiod"}, r"mmr_lam must be a number in \[0, 1\] or one of .*; got 'sigmiod'"),
+        ({"mmr_lam": 1.5}, r"mmr_lam must lie in \[0, 1\], got 1.5"),
+        ({"mmr_temperature": -1.0}, "mmr_temperature must be finite and at least 0"),
+        ({"mmr_diversity": 2.0}, "mmr_diversity must lie in"),
+        ({"mmr_diversity_end": -0.5}, "mmr_diversity_end must lie in"),
+        ({"mmr_diversity_end": 0.5, "mmr_method": "smi"}, "mmr_diversity_end goes with mmr_method='mmr'"),
+        ({"mmr_diversity_steps": 0.0}, r"mmr_diversity_steps must lie in \(0, 1\]"),
+        ({"mmr_embedder_batch_size": 0}, "mmr_embedder_batch_size must be at least 1, got 0"),
+        ({"mmr_plot_steps": -1}, "mmr_plot_steps must be at least 0, got -1"),
+    ],
+)  # fmt: skip
+def test_a_bad_option_is_named_at_construction(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MMROptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("embedder", "error", "message"),
+    [
+        ("lexcial", ValueError, "embedder must be 'lexical', 'policy', .*; got 'lexcial'"),
+        ("vllm:", ValueError, "got 'vllm:'"),
+        (3, TypeError, "got int"),
+    ],
+)
+def test_a_bad_embedder_is_named_at_construction(embedder: Any, error: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=message):
+        tiny.trainer(tiny.config(tmp_path), REWARDS, embedder=embedder)
+
+
+def test_a_bad_scaling_is_named_at_construction(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="scale_rewards must be one of 'group', 'batch', 'none'; got 'std'"):
+        tiny.trainer(tiny.config(tmp_path, scale_rewards="std"), REWARDS)
+
+
+def test_a_trl_that_has_moved_is_one_error_at_construction(tmp_path: Path, monkeypatch: Any) -> None:
+    class Moved(GRPOTrainer):
+        _calculate_rewards = None
+        _log_completion_extra = lambda self, name: None  # noqa: E731
+
+    class Trainer(MMRMixin, Moved):
+        pass
+
+    with pytest.raises(RuntimeError, match=r"no method _calculate_rewards; _log_completion_extra takes .*tested with"):
+        tiny.trainer(tiny.config(tmp_path), REWARDS, Trainer)
+    with pytest.raises(RuntimeError, match="no method _calculate_rewards"):
+        attach_mmr(tiny.trainer(tiny.config(tmp_path), REWARDS, Moved))
+
+    class WithoutLogs(GRPOTrainer):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            del self._logs, self.num_generations_eval
+
+    class Second(MMRMixin, WithoutLogs):
+        pass
+
+    with pytest.raises(RuntimeError, match=r"no attribute num_generations_eval; no _logs\['advantages'\]"):
+        tiny.trainer(tiny.config(tmp_path), REWARDS, Second)
+
+
+def test_a_parent_that_changes_the_scored_batch_is_refused(tmp_path: Path) -> None:
+    class Replaying(tiny.Recorder):
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            output = super()._generate_and_score_completions(inputs)
+            output["advantages"] = output["advantages"].flip(0)
+            return output
+
+    class Unscored(tiny.Recorder):
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            return {"advantages": torch.zeros(len(inputs))}
+
+    for parent, message in ((Replaying, "other advantages than it logged"), (Unscored, "without _calculate_rewards")):
+        trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, type("Trainer", (MMRMixin, parent), {}))
+        with pytest.raises(RuntimeError, match=message):
+            tiny.batch(trainer, 8)

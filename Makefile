@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CSRC := $(wildcard csrc/*) setup.py
 READY := $(VENV)/ready
+OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
-.PHONY: demo test test-vllm check format bench-cpu sanitize wheel clean
+.PHONY: demo test test-triton test-gpu test-vllm check format bench-cpu bench-gpu kernels-report sanitize wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
 # Tables, pictures and a file of advantages, under demo/.
@@ -14,10 +15,18 @@ demo: $(READY)
 	$(BIN)/python examples/demo/train.py --out demo
 	$(BIN)/mmr-kernels score examples/rollouts.jsonl --out demo/scored.jsonl --plot demo/rollouts.png
 
-# All that CI runs: style, types, the suite, and the suite again under the sanitizers.
+# All that CI runs: style, types, the suite, the op's suite in Triton's interpreter and under the sanitizers.
 test: check
 	$(BIN)/pytest
-	$(MAKE) sanitize
+	$(MAKE) test-triton sanitize
+
+# The Triton kernel without a GPU: the op's suite in the interpreter, on few examples, for it is slow.
+test-triton: $(READY)
+	TRITON_INTERPRET=1 $(BIN)/pytest --backend=triton --hypothesis-profile=slow -n 2 $(OP_SUITE)
+
+# On a machine with a GPU: the op's suite on the device, then graphs, streams, syncs and torch.compile.
+test-gpu: $(READY)
+	$(BIN)/pytest --backend=triton $(OP_SUITE) -m "gpu or not gpu"
 
 # The vLLM embedder on the real vLLM, which pins other versions than ours: an environment of its own, and slow to install.
 test-vllm: $(VENV)-vllm/ready
@@ -43,6 +52,14 @@ format: $(READY)
 # The table of README.md and docs/cpu.md.
 bench-cpu: $(READY)
 	$(BIN)/python -m bench.cpu --json docs/figures/bench-cpu.json
+
+# Time on a GPU against the floors and the eager baselines.
+bench-gpu: $(READY)
+	$(BIN)/python -m bench.gpu
+
+# Compiles the kernels for GPUs that needn't be there, disassembles them, writes docs/kernels-report.md and .json.
+kernels-report: $(READY)
+	$(BIN)/python -m bench.kernels_report
 
 # The kernel rebuilt with AddressSanitizer and UndefinedBehaviorSanitizer, beside the normal one, and the suite on it.
 sanitize: $(READY)

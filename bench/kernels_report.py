@@ -31,7 +31,13 @@ TARGETS = {
 GROUP_SIZES = (8, 16, 32, 64, 128, 256)
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 DIM = 1024
-_NAMES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
+_NAMES = {
+    torch.float32: "*fp32",
+    torch.bfloat16: "*bf16",
+    torch.float16: "*fp16",
+    torch.int64: "*i64",
+    torch.bool: "*i1",
+}
 
 
 def problem(group_size: int, dtype: torch.dtype, groups: int = 16) -> Problem:
@@ -144,8 +150,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "# What the Triton kernel becomes",
         "",
         f"Written by `make kernels-report` with triton {triton.__version__}; compiled ahead of time, run on no GPU.",
-        f"The call: group scope and scale, sigmoid λ, D = {DIM}, advantages alone. Columns from *loop* on count the greedy",
-        "loop: instructions, global loads, SHFL + REDUX (gfx942: DPP and LDS permutes), barriers; *cycles* a step are",
+        f"The call: group scope and scale, sigmoid λ, D = {DIM}, advantages alone. Columns from *loop* on count the",
+        "greedy loop: instructions, global loads, SHFL + REDUX (gfx942: DPP and LDS permutes), barriers; *cycles* a step are",
         "simulated for one warp (model and its assumptions: `bench/disassembly.py`), not measured.",
         "`docs/kernel.md` discusses it.",
         "",

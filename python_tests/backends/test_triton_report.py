@@ -74,8 +74,13 @@ def test_float32_embeddings_never_do(row: dict[str, Any]) -> None:
     assert row["mma"] == ["FFMA"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs the package triton to compile")
-@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="Triton's interpreter compiles nothing")
+compiles = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") == "1",
+    reason="needs the package triton and not its interpreter: it compiles",
+)
+
+
+@compiles
 @pytest.mark.parametrize(("target", "group_size", "dtype"), [("sm_90", 8, "bf16"), ("sm_90", 64, "bf16")])
 def test_the_report_is_of_this_kernel(target: str, group_size: int, dtype: str) -> None:
     """Compiled again here: a change of the kernel that forgets ``make kernels-report`` is found."""
@@ -87,3 +92,42 @@ def test_the_report_is_of_this_kernel(target: str, group_size: int, dtype: str) 
         pytest.skip(f"the report is of triton {REPORT['triton']}, this is {triton.__version__}")
     (committed,) = (r for r in ROWS if label(r) == f"{target}-{group_size}-{dtype}")
     assert row(target, group_size, dtype) == committed
+
+
+@compiles
+@pytest.mark.parametrize("size", [20, 70])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"outputs": "details", "match_scale": True, "first_pick": "score", "degenerate": "zero"},
+        {"outputs": "details", "method": "smi", "scope": "batch", "scale": "batch", "normalize": False},
+        {"method": "none", "embeddings": None, "scale": "batch"},
+        {"ragged": True, "outputs": "details", "lam_mode": "tensor"},
+        {"ragged": True, "scope": "batch", "lam_mode": "relative_std", "outputs": "advantages"},
+        {"similar": True, "lam_mode": "fixed", "outputs": "reweighted"},
+    ],
+    ids=str,
+)
+def test_every_option_compiles(size: int, options: dict[str, Any]) -> None:
+    """The interpreter takes what a compiler would refuse."""
+    import torch
+
+    from bench.kernels_report import TARGETS, compiled, problem
+
+    options, groups = dict(options), 4
+    call = problem(size, torch.float16, groups)
+    if options.pop("ragged", False):
+        count = groups * size
+        call = call._replace(
+            rewards=torch.empty(count, device="meta"),
+            embeddings=torch.empty(count, 24, device="meta"),
+            valid=torch.empty(count, device="meta", dtype=torch.bool),
+            group_offsets=torch.empty(groups + 1, device="meta", dtype=torch.int64),
+            order=torch.empty(count, device="meta", dtype=torch.int64),
+            lam=torch.empty(groups, device="meta"),
+            group_size=0,
+        )
+    if options.pop("similar", False):
+        call = call._replace(embeddings=None, similarity=torch.empty(groups, size, size, device="meta"))
+    kernel = compiled(call._replace(**options), TARGETS["sm_90"])
+    assert kernel.asm["cubin"]

@@ -42,6 +42,22 @@ MMR_DEVICE int triangle_row(int tile) {
     return row;
 }
 
+// 16 bytes of which `left` elements are there, one element at a time: for rows that don't start on 16 bytes. Not
+// inlined, or it would be most of the kernel's code.
+template <class Element>
+MMR_DEVICE_CALL float4 gather_piece(const Global<const Element> data, int64_t first, int64_t left) {
+    constexpr int per_word = 4 / sizeof(Element);
+    uint32_t word[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < 4 * per_word; ++i) {
+        if (i >= left) continue;
+        const Element element = data.load(first + i);
+        if constexpr (per_word == 1) word[i] = __float_as_uint(element);
+        else word[i / 2] |= static_cast<uint32_t>(element.bits) << (i % 2 * 16);
+    }
+    return {__uint_as_float(word[0]), __uint_as_float(word[1]), __uint_as_float(word[2]), __uint_as_float(word[3])};
+}
+
 template <class Element>
 struct Embeddings {
     static constexpr int width = 16 / sizeof(Element);         // elements in 16 bytes
@@ -61,26 +77,10 @@ struct Embeddings {
         return words ? (words + 31) / 32 * 32 : 32;
     }
 
-    MMR_DEVICE uint32_t bits(int64_t row, int64_t k) const {
-        if (k >= dim) return 0;
-        const Element element = data.load(row * dim + k);
-        if constexpr (sizeof(Element) == 4) return __float_as_uint(element);
-        else return element.bits;
-    }
-
     // 16 bytes of a row from element k on, zeros beyond its end.
     MMR_DEVICE float4 piece(int64_t row, int64_t k) const {
-        float4 words = {0, 0, 0, 0};
-        if (k >= dim) return words;
-        if (aligned) return data.template load16<float4>(row * dim + k);
-        float *word = &words.x;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            uint32_t value = bits(row, k + i * per_word);
-            if constexpr (per_word == 2) value |= bits(row, k + 2 * i + 1) << 16;
-            word[i] = __uint_as_float(value);
-        }
-        return words;
+        if (k >= dim) return {0, 0, 0, 0};
+        return aligned ? data.template load16<float4>(row * dim + k) : gather_piece(data, row * dim + k, dim - k);
     }
 
     // 16 bytes as float32 values.

@@ -148,12 +148,13 @@ struct Members {
     bool valid[P];
     int count;  // valid ones
 
-    MMR_DEVICE Members(const Buffers &buffers, const Range &range) {
+    // Only one warp has use for them.
+    MMR_DEVICE Members(const Buffers &buffers, const Range &range, bool wanted) {
         count = 0;
 #pragma unroll
         for (int p = 0; p < P; ++p) {
             const int i = lane_index() + 32 * p;
-            const int64_t row = i < range.count ? range.row(i) : -1;
+            const int64_t row = wanted && i < range.count ? range.row(i) : -1;
             valid[p] = row >= 0 && buffers.takes_part(row);
             reward[p] = valid[p] ? buffers.rewards.load(row) : 0;
             new_reward[p] = reward[p];
@@ -281,7 +282,7 @@ MMR_DEVICE void small_scope(const Problem &p, const Work &work, const Buffers &b
                             const Shared<float> &scale, int64_t scope, const Range &range, bool advantages) {
     const bool leads = warp_index() == block_warps - 1;
     const int size = static_cast<int>(range.count);
-    Members<P> members(buffers, range);
+    Members<P> members(buffers, range, leads);
     float lam = NAN;
     const auto meanwhile = [&] {
         if (p.method == Method::mmr) lam = lambda(p, buffers, scope, members.moments(members.reward), members.count);

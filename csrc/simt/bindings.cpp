@@ -2,7 +2,7 @@
 #include "../bindings.h"
 
 #include "../mmr_cuda.h"
-#include "simt.h"
+#include "memory.h"
 
 namespace mmr {
 std::string emulate_750(const Problem &problem, int device, void *stream, const Allocate &allocate);

@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 _BUILD_REPORT = Path(__file__).parents[1] / "_build.json"
 
@@ -15,12 +19,49 @@ class Host(NamedTuple):
     """Each field: None if the thing is there, else what was found instead."""
 
     cpu_extension: str | None
+    cuda_extension: str | None
+    cuda_device: str | None  # that the extension was compiled for
+    emulator: str | None  # of the CUDA kernel
 
 
 @functools.cache
 def this_host() -> Host:
     """The machine that runs this process."""
-    return Host(cpu_extension=_why_no_extension("_cpu"))
+    return Host(
+        cpu_extension=_why_no_extension("_cpu"),
+        cuda_extension=_why_no_extension("_cuda"),
+        cuda_device=_why_no_cuda_device(),
+        emulator=_why_no_emulator(),
+    )
+
+
+def runs_on(capability: int, targets: Sequence[int]) -> bool:
+    """Whether code for the targets, with PTX of the highest, runs on a device; 90 is compute capability 9.0.
+
+    Machine code runs on its own and on later minor versions, PTX on every later version.
+    """
+    same_major = any(target // 10 == capability // 10 and target <= capability for target in targets)
+    return same_major or capability >= max(targets)
+
+
+def _why_no_cuda_device() -> str | None:
+    if torch.version.cuda is None or not torch.cuda.is_available():
+        return f"torch {torch.__version__} sees no CUDA device"
+    if _why_no_extension("_cuda") is not None:
+        return None  # what it would have been compiled for is anyone's guess
+    targets = importlib.import_module("mmr_kernels._cuda").targets
+    for device in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(device)
+        if not runs_on(major * 10 + minor, targets):
+            name = torch.cuda.get_device_name(device)
+            return f"{name} of compute capability {major}.{minor}, and code for {', '.join(map(str, targets))}"
+    return None
+
+
+def _why_no_emulator() -> str | None:
+    if os.environ.get("MMR_KERNELS_CUDA_EMULATE") != "1":
+        return "MMR_KERNELS_CUDA_EMULATE is not 1"
+    return _why_no_extension("_simt")
 
 
 def _why_no_extension(name: str) -> str | None:

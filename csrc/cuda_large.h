@@ -308,5 +308,16 @@ MMR_DEVICE float deviation_of_batch(const Problem &p, const Buffers &buffers, co
     return Moments{mean, block_sum(squares, slots)}.deviation(static_cast<int>(valid) - 1);
 }
 
+// Section 5 for all groups, by one block, where it had to wait for all r'. Not inlined: few calls need it, and it would
+// be half of the code that all of them load.
+MMR_DEVICE_CALL void all_advantages(const Problem &p, const Shared<float> slots) {
+    const Buffers buffers(p, 0);
+    __syncthreads();
+    const float batch_deviation = p.scale == Scale::batch ? deviation_of_batch(p, buffers, slots) : 0;
+    __syncthreads();  // r' may stand where advantages go
+    for (int64_t group = warp_index(); group < p.num_groups; group += block_warps)
+        group_advantages(p, buffers, range_of_group(p, buffers, group), batch_deviation);
+}
+
 }  // namespace
 }  // namespace mmr

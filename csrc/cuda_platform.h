@@ -9,6 +9,7 @@
 
 #define MMR_DEVICE __device__ __forceinline__
 #define MMR_DEVICE_CALL __device__ __noinline__
+#define MMR_PARAMETER const __grid_constant__  // may be passed on by reference without a copy
 #define MMR_KERNEL __global__ void __launch_bounds__(256, 1)
 #define MMR_LAUNCH(kernel, grid, threads, stream, ...) \
     kernel<<<static_cast<unsigned>(grid), threads, 0, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__)

@@ -5,6 +5,10 @@
 
 #include "cuda_large.h"
 
+// Elements of S that ragged groups, whose sizes the host doesn't know, may share: 64 MB.
+#ifndef MMR_SIMILARITY_BUDGET
+#define MMR_SIMILARITY_BUDGET (int64_t{1} << 24)
+#endif
 #ifndef MMR_ENTRY
 #define MMR_ENTRY solve_on_device
 #endif
@@ -31,7 +35,7 @@ MMR_DEVICE bool is_last_block(uint32_t *finished_blocks, const Shared<float> &me
 
 // `large`: scopes may have more than 32 P members, and how many, only the device knows.
 template <class Element, int P, bool large>
-MMR_KERNEL mmr_kernel(const Problem p, const Work work) {
+MMR_KERNEL mmr_kernel(MMR_PARAMETER Problem p, const Work work) {
     MMR_SHARED(float, memory, stage_words);
     MMR_SHARED(float, scale, 2 * tile_side);
     const Buffers buffers(p, p.batch_scope ? p.num_completions : p.group_size);
@@ -54,17 +58,11 @@ MMR_KERNEL mmr_kernel(const Problem p, const Work work) {
         }
         if (!complete) return;
         whole.reweight();
-        if (advantages) {
-            if (warp_index() == 0) group_advantages(p, buffers, range, 0);
-        }
+        if (advantages && warp_index() == 0) group_advantages(p, buffers, range, 0);
     }
     if (!later || !buffers.advantages) return;
     if (!p.batch_scope && !is_last_block(work.finished_blocks, memory)) return;
-    __syncthreads();
-    const float batch_deviation = p.scale == Scale::batch ? deviation_of_batch(p, buffers, scale) : 0;
-    __syncthreads();  // r' may stand where advantages go
-    for (int64_t group = warp_index(); group < p.num_groups; group += block_warps)
-        group_advantages(p, buffers, range_of_group(p, buffers, group), batch_deviation);
+    all_advantages(p, scale);
 }
 
 // ---- Launch ----------------------------------------------------------------------------------------------------
@@ -77,7 +75,6 @@ struct Plan {
 };
 
 Plan plan_of(const Problem &p) {
-    constexpr int64_t budget = int64_t{1} << 24;  // elements of S that ragged groups may share: 64 MB
     const int64_t n = p.num_completions;
     const bool ragged = !p.batch_scope && p.group_offsets;
     Plan plan{};
@@ -86,7 +83,7 @@ Plan plan_of(const Problem &p) {
     const bool products = p.method != Method::none && !p.similarity;
     if (plan.largest > 128) {
         plan.state = 3 * n;
-        plan.capacity = !products ? 0 : ragged && n * n > budget ? budget / n : plan.largest;
+        plan.capacity = !products ? 0 : ragged && n * n > MMR_SIMILARITY_BUDGET ? MMR_SIMILARITY_BUDGET / n : plan.largest;
         plan.similarity = n * plan.capacity;
         const int64_t side = (n + tile_side - 1) / tile_side;
         if (p.batch_scope && products) plan.grid = side * (side + 1) / 2;

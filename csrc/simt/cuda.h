@@ -11,6 +11,7 @@
 
 #define MMR_DEVICE inline
 #define MMR_DEVICE_CALL inline
+#define MMR_PARAMETER const
 #define MMR_KERNEL void
 #define MMR_LAUNCH(kernel, grid, threads, stream, ...) \
     (static_cast<void>(stream), simt::launch(grid, threads, [=] { kernel(__VA_ARGS__); }))

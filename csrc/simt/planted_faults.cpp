@@ -20,11 +20,11 @@ void pass_on(const std::string &fault, const Global<float> &out) {
 }
 
 void between_lanes(const std::string &fault) {
-    MMR_SHARED(float, numbers, 64);
+    MMR_SHARED(float, pairs, 64);
     const int i = thread_index();
-    numbers.store(i, static_cast<float>(i));
+    pairs.store(i, static_cast<float>(i));
     if (fault != "missing __syncwarp") __syncwarp();
-    numbers.load(i ^ 1);
+    pairs.load(i ^ 1);
 }
 
 void divergent(const std::string &fault) {

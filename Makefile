@@ -2,20 +2,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CSRC := $(wildcard csrc/*) setup.py
+CSRC := $(wildcard csrc/* csrc/simt/*) setup.py
 READY := $(VENV)/ready
 
-.PHONY: demo test check format bench-cpu sanitize wheel clean
+.PHONY: demo test check format bench-cpu sanitize simt cuda-report bench-cuda-launch wheel clean
 
 # The main job on the sample rollouts: a table, a file of advantages and a picture, under demo/.
 demo: $(READY)
 	mkdir -p demo
 	$(BIN)/mmr-kernels score examples/rollouts.jsonl --out demo/scored.jsonl --plot demo/rollouts.png
 
-# All that CI runs: style, types, the suite, and the suite again under the sanitizers.
+# All that CI runs: style, types, the suite, again under the sanitizers, and the CUDA kernel's on its emulator.
 test: check
 	$(BIN)/pytest
 	$(MAKE) sanitize
+	$(MAKE) simt
 
 # Reads only; `make format` writes.
 check: $(READY)
@@ -34,6 +35,20 @@ bench-cpu: $(READY)
 # The kernel rebuilt with AddressSanitizer and UndefinedBehaviorSanitizer, beside the normal one, and the suite on it.
 sanitize: $(READY)
 	$(BIN)/python tools/sanitize.py
+
+# The emulator of the CUDA kernel, and the op's suite on it: no GPU, no nvcc.
+simt: $(READY)
+	MMR_KERNELS_BUILD_SIMT=1 MMR_KERNELS_CUDA_ARCHS= $(BIN)/python setup.py --quiet build_ext --inplace
+	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest --backend cuda --hypothesis-profile slow \
+		--ignore python_tests/cli --ignore python_tests/embedders
+
+# docs/cuda-report.*: what the CUDA kernel became on each target it was built for.
+cuda-report: $(READY)
+	$(BIN)/python -m bench.cuda_report
+
+# The table of docs/cuda.md: what a call costs the host, without the driver.
+bench-cuda-launch: $(READY)
+	$(BIN)/python -m bench.cuda_launch_cost --json docs/figures/cuda-launch-cost.json
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel

@@ -25,7 +25,12 @@ HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 CUDA_ARCHS = "75,80,90,100,120"  # code for 8.0 runs on 8.6 and 8.9 too, and so on; 7.5 is the oldest that CUDA 13 knows
 # Neither multiplies and adds in one rounding unless the source says so: then both compute the same bits.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false", "--threads=2"]
-SIMT_FLAGS = ["-O2", "-ffp-contract=off", "-Wno-unknown-pragmas", "-U_FORTIFY_SOURCE"]  # a fortified longjmp takes a fiber for a fault
+SIMT_FLAGS = [
+    "-O2",
+    "-ffp-contract=off",
+    "-Wno-unknown-pragmas",
+    "-U_FORTIFY_SOURCE",
+]  # a fortified longjmp takes a fiber for a fault
 
 
 def cpu_extension() -> Pybind11Extension:
@@ -119,7 +124,8 @@ class BuildWhatCompiles(build_ext):
         code = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
         code.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
         windows = sys.platform == "win32"
-        target = Path(self.build_temp) / ("mmr_cuda.obj" if windows else "mmr_cuda.o")
+        # Named by its targets, so that others make another.
+        target = Path(self.build_temp) / f"mmr_cuda_{'_'.join(archs)}{'.obj' if windows else '.o'}"
         sources = [Path(name) for name in extension.depends]
         if not target.exists() or any(source.stat().st_mtime > target.stat().st_mtime for source in sources):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -130,13 +136,16 @@ class BuildWhatCompiles(build_ext):
             if result.returncode:
                 raise CompileError(f"nvcc: {(result.stderr or result.stdout).strip()[-400:]}")
         extension.extra_objects = [str(target)]
+        extension.depends.append(str(target))
         extension.library_dirs.append(runtime)
         extension.libraries += ["cudart_static"] + ([] if windows else ["dl", "rt", "pthread"])
 
 
 def cuda_archs() -> list[str]:
     """Compute capabilities, ascending; none: no CUDA module."""
-    return sorted(filter(None, os.environ.get("MMR_KERNELS_CUDA_ARCHS", CUDA_ARCHS).replace(" ", "").split(",")), key=int)
+    return sorted(
+        filter(None, os.environ.get("MMR_KERNELS_CUDA_ARCHS", CUDA_ARCHS).replace(" ", "").split(",")), key=int
+    )
 
 
 modules = [cpu_extension()]

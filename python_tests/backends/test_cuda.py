@@ -106,4 +106,4 @@ def test_without_a_driver_a_launch_says_so_in_cudas_words(scale: str) -> None:
 @needs_module
 def test_limits_are_the_modules_own() -> None:
     module = importlib.import_module("mmr_kernels._cuda")
-    assert (cuda.LARGEST_GROUP, cuda.LARGEST_BATCH) == (module.largest_group, module.largest_batch)
+    assert (module.largest_group, module.largest_batch) == (cuda.LARGEST_GROUP, cuda.LARGEST_BATCH)

@@ -64,15 +64,21 @@ def test_each_size_and_target_agrees_with_the_reference(
 
 
 @pytest.mark.parametrize("method", ["mmr", "smi", "none"])
-@pytest.mark.parametrize("options", [{}, {"match_scale": True, "scale": "batch"}, {"scope": "batch", "lam": "relative_std"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"match_scale": True, "scale": "batch"}, {"scope": "batch", "lam": "relative_std"}]
+)
 @pytest.mark.parametrize("shape", [(5, 6), (3, 60), (1, 140)])
-def test_large_scopes_and_what_spans_groups(simt: Any, shape: tuple[int, int], options: dict[str, Any], method: str) -> None:
+def test_large_scopes_and_what_spans_groups(
+    simt: Any, shape: tuple[int, int], options: dict[str, Any], method: str
+) -> None:
     rewards, embeddings = rollouts(*shape, 20)
     embeddings = embeddings.abs()  # or SMI would divide by a sum that is nearly 0
     valid = torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.9
     arguments = {"valid": valid, "method": method, "degenerate": "zero", **options}
     expected = details(rewards, embeddings, backend="torch", **arguments)
-    torch.testing.assert_close(details(rewards, embeddings, **arguments), expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+    torch.testing.assert_close(
+        details(rewards, embeddings, **arguments), expected, rtol=1e-4, atol=1e-4, equal_nan=True
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -92,7 +98,9 @@ def test_bits_do_not_depend_on_whether_similarities_are_stored(simt: Any, method
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("options", [{}, {"scale": "batch"}, {"scope": "batch"}, {"method": "smi", "match_scale": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"scale": "batch"}, {"scope": "batch"}, {"method": "smi", "match_scale": True}]
+)
 @pytest.mark.parametrize("shape", [(4, 16), (2, 100)])
 def test_bits_do_not_depend_on_the_order_of_blocks_and_threads(
     simt: Any, shape: tuple[int, int], options: dict[str, Any], seed: int
@@ -169,7 +177,7 @@ def test_a_lam_that_is_not_a_number_does_no_harm() -> None:
 
 
 def test_limits_are_the_modules_own(simt: Any) -> None:
-    assert (cuda.LARGEST_GROUP, cuda.LARGEST_BATCH) == (simt.largest_group, simt.largest_batch)
+    assert (simt.largest_group, simt.largest_batch) == (cuda.LARGEST_GROUP, cuda.LARGEST_BATCH)
 
 
 FAULTS = {

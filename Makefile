@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CSRC := $(wildcard csrc/*) setup.py
+CSRC := $(wildcard csrc/* csrc/simt/*) setup.py
 READY := $(VENV)/ready
 OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
-.PHONY: demo test test-triton test-gpu test-vllm check format bench-cpu bench-gpu kernels-report sanitize wheel clean
+.PHONY: demo test test-triton test-gpu test-vllm check format bench-cpu bench-gpu bench-cuda-launch \
+	kernels-report sanitize simt wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
 # Tables, pictures and a file of advantages, under demo/.
@@ -15,10 +16,11 @@ demo: $(READY)
 	$(BIN)/python examples/demo/train.py --out demo
 	$(BIN)/mmr-kernels score examples/rollouts.jsonl --out demo/scored.jsonl --plot demo/rollouts.png
 
-# All that CI runs: style, types, the suite, the op's suite in Triton's interpreter and under the sanitizers.
+# All that CI runs: style, types, the suite, and the op's suite once more in Triton's interpreter, on the CUDA
+# kernel's emulator, and under the sanitizers.
 test: check
 	$(BIN)/pytest
-	$(MAKE) test-triton sanitize
+	$(MAKE) test-triton simt sanitize
 
 # The Triton kernel without a GPU: the op's suite in the interpreter, on few examples, for it is slow.
 test-triton: $(READY)
@@ -60,10 +62,20 @@ bench-gpu: $(READY)
 # Compiles the kernels for GPUs that needn't be there, disassembles them, writes docs/kernels-report.md and .json.
 kernels-report: $(READY)
 	$(BIN)/python -m bench.kernels_report
+	$(BIN)/python -m bench.cuda_report
 
 # The kernel rebuilt with AddressSanitizer and UndefinedBehaviorSanitizer, beside the normal one, and the suite on it.
 sanitize: $(READY)
 	$(BIN)/python tools/sanitize.py
+
+# The emulator of the CUDA kernel, and the op's suite on it: no GPU, no nvcc.
+simt: $(READY)
+	MMR_KERNELS_BUILD_SIMT=1 MMR_KERNELS_CUDA_ARCHS= $(BIN)/python setup.py --quiet build_ext --inplace
+	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest --backend=cuda --hypothesis-profile=slow $(OP_SUITE)
+
+# The table of docs/cuda.md: what a call costs the host, without the driver.
+bench-cuda-launch: $(READY)
+	$(BIN)/python -m bench.cuda_launch_cost --json docs/figures/cuda-launch-cost.json
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel

@@ -1,18 +1,36 @@
-"""Builds the CPU kernel, if a C++17 compiler is there; all metadata stands in pyproject.toml.
+"""Builds the CPU kernel, if a C++17 compiler is there, and the CUDA kernel, if nvcc is; all metadata stands in
+pyproject.toml.
 
-Without a compiler the package installs all the same and computes on the torch backend. Why the module is missing is
-written beside the package, where ``mmr-kernels info`` and the error of ``backend="cpu"`` read it.
+Without them the package installs all the same and computes on the backends that are left. Why a module is missing is
+written beside the package, where ``mmr-kernels info`` and the error of ``backend="cpu"`` and ``"cuda"`` read it.
+
+    MMR_KERNELS_CUDA_ARCHS=80,90   compile the CUDA kernel for these compute capabilities, instead of all
+    MMR_KERNELS_CUDA_ARCHS=        do without the CUDA kernel
+    MMR_KERNELS_BUILD_SIMT=1       build the emulator of the CUDA kernel too (for tests)
 """
 
+import importlib.util
 import json
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import setup
-from setuptools.errors import CCompilerError, ExecError, PlatformError
+from setuptools.errors import CCompilerError, CompileError, ExecError, PlatformError
 
-HEADERS = sorted(str(path) for path in Path("csrc").glob("*.h"))
+HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
+CUDA_ARCHS = "75,80,90,100,120"  # code for 8.0 runs on 8.6 and 8.9 too, and so on; 7.5 is the oldest that CUDA 13 knows
+# Neither multiplies and adds in one rounding unless the source says so: then both compute the same bits.
+NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false", "--threads=2"]
+SIMT_FLAGS = [
+    "-O2",
+    "-ffp-contract=off",
+    "-Wno-unknown-pragmas",
+    "-U_FORTIFY_SOURCE",
+]  # a fortified longjmp takes a fiber for a fault
 
 
 def cpu_extension() -> Pybind11Extension:
@@ -29,6 +47,54 @@ def cpu_extension() -> Pybind11Extension:
     )
 
 
+def cuda_extension(archs: list[str]) -> Pybind11Extension:
+    """Linked to the static CUDA runtime, so that it imports on a machine without a driver."""
+    targets = ", ".join(archs)
+    return Pybind11Extension(
+        "mmr_kernels._cuda",
+        ["csrc/bindings_cuda.cpp"],
+        depends=["csrc/mmr_cuda.cu", *HEADERS],
+        cxx_std=17,
+        define_macros=[("MMR_CUDA_TARGETS", targets)],
+    )
+
+
+def simt_extension() -> Pybind11Extension:
+    """The same kernel for the host, in the code of an old and of a new target."""
+    return Pybind11Extension(
+        "mmr_kernels._simt",
+        ["csrc/simt/bindings.cpp", "csrc/simt/planted_faults.cpp", *(f"csrc/simt/target_{n}.cpp" for n in (750, 900))],
+        depends=["csrc/mmr_cuda.cu", *HEADERS],
+        cxx_std=17,
+        extra_compile_args=SIMT_FLAGS,
+    )
+
+
+def find_nvcc() -> tuple[str, list[str], str]:
+    """nvcc, flags that it needs and the folder of the static runtime: from CUDA_HOME, PATH, or the pip packages."""
+    found = os.environ.get("CUDA_HOME") and Path(os.environ["CUDA_HOME"], "bin", "nvcc")
+    found = found if found and found.exists() else shutil.which("nvcc")
+    if found:
+        # nvcc on PATH may be a wrapper: it tells itself where it lives.
+        dry_run = subprocess.run([str(found), "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True)
+        tops = [line.partition("TOP=")[2].strip() for line in dry_run.stderr.splitlines() if line.startswith("#$ TOP=")]
+        return str(found), [], _runtime_folder(Path(tops[0]) if tops else Path(found).parents[1])
+    spec = importlib.util.find_spec("nvidia")
+    for root in map(Path, spec.submodule_search_locations if spec and spec.submodule_search_locations else []):
+        for home in sorted([*root.glob("cu[0-9]*"), root / "cuda_nvcc"], reverse=True):
+            if (home / "bin" / "nvcc").exists():
+                runtime = root / "cuda_runtime" if home.name == "cuda_nvcc" else home
+                return str(home / "bin" / "nvcc"), [f"-I{runtime / 'include'}"], _runtime_folder(runtime)
+    raise PlatformError("no nvcc in CUDA_HOME, on PATH or in the pip package nvidia-cuda-nvcc")
+
+
+def _runtime_folder(home: Path) -> str:
+    for folder in ("lib64", "lib", "lib/x64", "targets/x86_64-linux/lib"):
+        if any((home / folder / name).exists() for name in ("libcudart_static.a", "cudart_static.lib")):
+            return str(home / folder)
+    raise PlatformError(f"no static CUDA runtime under {home}; the pip package nvidia-cuda-runtime has it")
+
+
 class BuildWhatCompiles(build_ext):
     """Records why a module could not be built instead of failing the installation."""
 
@@ -40,12 +106,51 @@ class BuildWhatCompiles(build_ext):
         report.write_text(json.dumps(self.not_built, indent=1) + "\n")
 
     def build_extension(self, extension: Pybind11Extension) -> None:
+        module = extension.name.rpartition(".")[2]
         try:
+            if module == "_cuda":
+                self.add_cuda_object(extension)
             super().build_extension(extension)
         except (CCompilerError, ExecError, PlatformError, OSError) as error:
             reason = f"not built at installation ({error})"
-            self.not_built[extension.name.rpartition(".")[2]] = reason
-            self.warn(f"{extension.name} {reason}; mmr-kernels will compute on the torch backend")
+            self.not_built[module] = reason
+            extension.optional = True  # or an editable installation would look for the file
+            self.warn(f"{extension.name} {reason}; mmr-kernels will do without it")
+
+    def add_cuda_object(self, extension: Pybind11Extension) -> None:
+        """nvcc's part, and the runtime it needs."""
+        nvcc, flags, runtime = find_nvcc()
+        archs = cuda_archs()
+        code = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+        code.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
+        windows = sys.platform == "win32"
+        # Named by its targets, so that others make another.
+        target = Path(self.build_temp) / f"mmr_cuda_{'_'.join(archs)}{'.obj' if windows else '.o'}"
+        sources = [Path(name) for name in extension.depends]
+        if not target.exists() or any(source.stat().st_mtime > target.stat().st_mtime for source in sources):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            host_flags = [] if windows else ["-Xcompiler=-fPIC,-fvisibility=hidden"]
+            command = [nvcc, *NVCC_FLAGS, *flags, *code, *host_flags, "-c", "csrc/mmr_cuda.cu", "-o", str(target)]
+            self.announce(" ".join(command), level=2)
+            result = subprocess.run(command, capture_output=True, text=True)
+            if result.returncode:
+                raise CompileError(f"nvcc: {(result.stderr or result.stdout).strip()[-400:]}")
+        extension.extra_objects = [str(target)]
+        extension.depends.append(str(target))
+        extension.library_dirs.append(runtime)
+        extension.libraries += ["cudart_static"] + ([] if windows else ["dl", "rt", "pthread"])
 
 
-setup(ext_modules=[cpu_extension()], cmdclass={"build_ext": BuildWhatCompiles})
+def cuda_archs() -> list[str]:
+    """Compute capabilities, ascending; none: no CUDA module."""
+    return sorted(
+        filter(None, os.environ.get("MMR_KERNELS_CUDA_ARCHS", CUDA_ARCHS).replace(" ", "").split(",")), key=int
+    )
+
+
+modules = [cpu_extension()]
+if cuda_archs():
+    modules.append(cuda_extension(cuda_archs()))
+if os.environ.get("MMR_KERNELS_BUILD_SIMT") == "1":
+    modules.append(simt_extension())
+setup(ext_modules=modules, cmdclass={"build_ext": BuildWhatCompiles})

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmr_kernels import available_backends, backends, mmr_advantages
-from mmr_kernels.backends import BACKENDS, Host, machine_reasons, reasons, resolve, this_host
+from mmr_kernels.backends import BACKENDS, Host, machine_reasons, reasons, resolve, this_host, unasked
 from mmr_kernels.checks import CHOICES
 from mmr_kernels.problem import Problem
 
@@ -87,7 +87,7 @@ def test_available_backends_are_those_without_a_reason() -> None:
 def test_no_choice_is_the_first_that_can(backend: str, device: torch.device) -> None:
     """``backend=None`` computes what the backend it picks computes, to the bit."""
     rewards, embeddings = torch.rand(2, 4, device=device), torch.randn(2, 4, 8, device=device)
-    host = this_host()._replace(interpreter="not asked for")  # no choice never takes Triton's interpreter
+    host = unasked(this_host())
     able = [name for name, reason in reasons(problem(device.type), host).items() if reason is None]
     assert torch.equal(mmr_advantages(rewards, embeddings), mmr_advantages(rewards, embeddings, backend=able[0]))  # type: ignore[arg-type]
 

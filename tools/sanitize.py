@@ -24,7 +24,7 @@ def main() -> int:
             shutil.copy(ROOT / name, copy)
         if (ROOT.parent / "shared").is_dir():
             (Path(folder) / "shared").symlink_to(ROOT.parent / "shared")
-        environment = os.environ | {"CFLAGS": FLAGS, "CXXFLAGS": FLAGS, "LDFLAGS": FLAGS}
+        environment = os.environ | {"CFLAGS": FLAGS, "CXXFLAGS": FLAGS, "LDFLAGS": FLAGS, "MMR_KERNELS_CUDA_ARCHS": ""}
         build = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
         subprocess.run(build, cwd=copy, env=environment, check=True)
         (module,) = (copy / "mmr_kernels").glob("_cpu*.so")

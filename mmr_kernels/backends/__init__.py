@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from mmr_kernels.backends import cpu, torch_eager, triton
-from mmr_kernels.backends.host import Host, this_host
+from mmr_kernels.backends import cpu, cuda, torch_eager, triton
+from mmr_kernels.backends.host import Host, this_host, unasked
 from mmr_kernels.problem import Problem
 
 #: In order of preference; "torch" is last and never refuses.
-BACKENDS: dict[str, ModuleType] = {"triton": triton, "cpu": cpu, "torch": torch_eager}
+BACKENDS: dict[str, ModuleType] = {"triton": triton, "cuda": cuda, "cpu": cpu, "torch": torch_eager}
 
 
 def reasons(problem: Problem, host: Host) -> dict[str, str | None]:
@@ -46,8 +46,7 @@ def resolve(name: str | None, problem: Problem) -> ModuleType:
     """
     host = this_host()
     if name is None:
-        # An interpreter is there to be asked for.
-        host = host._replace(interpreter="not asked for")
+        host = unasked(host)
         for backend in BACKENDS.values():
             if backend.why_not(problem, host) is None:
                 return backend

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ class Host(NamedTuple):
     triton: str | None
     gpu: str | None  # that Triton compiles for
     interpreter: str | None  # Triton's
+    cuda_extension: str | None
+    cuda_device: str | None  # that the extension was compiled for
+    emulator: str | None  # of the CUDA kernel
 
 
 @functools.cache
@@ -32,7 +36,16 @@ def this_host() -> Host:
         triton=None if importlib.util.find_spec("triton") else "not installed",
         gpu=_why_no_gpu(),
         interpreter=None if os.environ.get("TRITON_INTERPRET") == "1" else "TRITON_INTERPRET is not 1",
+        cuda_extension=_why_no_extension("_cuda"),
+        cuda_device=_why_no_cuda_device(),
+        emulator=_why_no_emulator(),
     )
+
+
+@functools.cache
+def unasked(host: Host) -> Host:
+    """The machine as ``backend=None`` sees it: Triton's interpreter and the CUDA emulator are there to be asked for."""
+    return host._replace(interpreter="not asked for", emulator="not asked for")
 
 
 def _why_no_gpu() -> str | None:
@@ -45,6 +58,35 @@ def _why_no_gpu() -> str | None:
             if capability < (8, 0):
                 return f"compute capability {capability[0]}.{capability[1]} ({torch.cuda.get_device_name(device)})"
     return None
+
+
+def runs_on(capability: int, targets: Sequence[int]) -> bool:
+    """Whether code for the targets, with PTX of the highest, runs on a device; 90 is compute capability 9.0.
+
+    Machine code runs on its own and on later minor versions, PTX on every later version.
+    """
+    same_major = any(target // 10 == capability // 10 and target <= capability for target in targets)
+    return same_major or capability >= max(targets)
+
+
+def _why_no_cuda_device() -> str | None:
+    if torch.version.cuda is None or not torch.cuda.is_available():
+        return f"torch {torch.__version__} sees no CUDA device"
+    if _why_no_extension("_cuda") is not None:
+        return None  # what it would have been compiled for is anyone's guess
+    targets = importlib.import_module("mmr_kernels._cuda").targets
+    for device in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(device)
+        if not runs_on(major * 10 + minor, targets):
+            name = torch.cuda.get_device_name(device)
+            return f"{name} of compute capability {major}.{minor}, and code for {', '.join(map(str, targets))}"
+    return None
+
+
+def _why_no_emulator() -> str | None:
+    if os.environ.get("MMR_KERNELS_CUDA_EMULATE") != "1":
+        return "MMR_KERNELS_CUDA_EMULATE is not 1"
+    return _why_no_extension("_simt")
 
 
 def _why_no_extension(name: str) -> str | None:

@@ -71,7 +71,8 @@ sanitize: $(READY)
 # The emulator of the CUDA kernel, and the op's suite on it: no GPU, no nvcc.
 simt: $(READY)
 	MMR_KERNELS_BUILD_SIMT=1 MMR_KERNELS_CUDA_ARCHS= $(BIN)/python setup.py --quiet build_ext --inplace
-	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest --backend=cuda --hypothesis-profile=slow $(OP_SUITE)
+	TRITON_INTERPRET=1 MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/test_agreement.py
+	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --backend=cuda --hypothesis-profile=slow $(OP_SUITE)
 
 # The table of docs/cuda.md: what a call costs the host, without the driver.
 bench-cuda-launch: $(READY)

@@ -112,10 +112,13 @@ class BuildWhatCompiles(build_ext):
                 self.add_cuda_object(extension)
             super().build_extension(extension)
         except (CCompilerError, ExecError, PlatformError, OSError) as error:
-            reason = f"not built at installation ({error})"
-            self.not_built[module] = reason
+            # The user's screen gets a sentence, the log the compiler's words.
+            known = isinstance(error, PlatformError)
+            self.not_built[module] = (
+                f"not built at installation: {error if known else 'compiling failed (pip install -v shows why)'}"
+            )
             extension.optional = True  # or an editable installation would look for the file
-            self.warn(f"{extension.name} {reason}; mmr-kernels will do without it")
+            self.warn(f"{extension.name} not built, mmr-kernels will do without it: {error}")
 
     def add_cuda_object(self, extension: Pybind11Extension) -> None:
         """nvcc's part, and the runtime it needs."""

@@ -151,8 +151,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "",
         f"Written by `make kernels-report` with triton {triton.__version__}; compiled ahead of time, run on no GPU.",
         f"The call: group scope and scale, sigmoid λ, D = {DIM}, advantages alone. Columns from *loop* on count the",
-        "greedy loop: instructions, global loads, SHFL + REDUX (gfx942: DPP and LDS permutes), barriers; *cycles* a step are",
-        "simulated for one warp (model and its assumptions: `bench/disassembly.py`), not measured.",
+        "greedy loop: instructions, global loads, SHFL + REDUX (gfx942: permutes), barriers; *cycles* a step",
+        "are simulated for one warp (model and its assumptions: `bench/disassembly.py`), not measured.",
         "`docs/kernel.md` discusses it.",
         "",
         "| target | G | dtype | warps | registers | spills | stack | shared | product | embedding loads | loop | loads"

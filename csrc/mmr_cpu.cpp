@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #ifdef _OPENMP
 #include <omp.h>
@@ -174,7 +175,8 @@ float lambda(const Problem &p, const Workspace &w, int64_t scope) {
             chosen_lambda = 1 - 1 / (1 + relative);  // = relative / (1 + relative), without inf / inf
         }
     }
-    return static_cast<float>(1 - p.diversity * (1 - chosen_lambda));
+    // Whatever came in: the greedy loops end because every score is a number.
+    return static_cast<float>(std::fmin(std::fmax(1 - p.diversity * (1 - chosen_lambda), 0.0), 1.0));
 }
 
 // Section 4, last paragraph.
@@ -307,7 +309,7 @@ class Workspaces {
                 w.max_similarity = carve<float>(stride);
                 if (pass) pointers.push_back(&w);
             }
-            if (!pass) memory.reset(new char[used]);
+            if (!pass) memory.reset(static_cast<char *>(::operator new(used, line)));
         }
     }
     Workspace *const *of_thread(int thread) const { return pointers.data() + thread * together; }
@@ -315,11 +317,10 @@ class Workspaces {
   private:
     template <class T>
     T *carve(int64_t count) {
-        constexpr size_t line = 64;
-        const size_t begin = used, end = begin + static_cast<size_t>(count) * sizeof(T);
-        used = (end + line - 1) / line * line;
+        const size_t begin = used, end = begin + static_cast<size_t>(count) * sizeof(T), size = static_cast<size_t>(line);
+        used = (end + size - 1) / size * size;
 #if defined(__SANITIZE_ADDRESS__)
-        used += line;  // a gap that no one may touch, or one array's overrun would be another's element
+        used += size;  // a gap that no one may touch, or one array's overrun would be another's element
         if (memory) ASAN_POISON_MEMORY_REGION(memory.get() + end, used - end);
 #endif
         return memory ? reinterpret_cast<T *>(memory.get() + begin) : nullptr;
@@ -328,7 +329,11 @@ class Workspaces {
     size_t used = 0;
     std::vector<Workspace> each;
     std::vector<Workspace *> pointers;
-    std::unique_ptr<char[]> memory;
+    static constexpr std::align_val_t line{64};
+    struct Free {
+        void operator()(char *block) const { ::operator delete(block, line); }
+    };
+    std::unique_ptr<char, Free> memory;
 };
 
 // ---- The call --------------------------------------------------------------------------------------------------
@@ -376,17 +381,19 @@ void solve_on_cpu(const Problem &p, int threads) {
     if (multiply_adds(p) < worth_a_thread) threads = 1;
     const bool share_scopes = p.num_scopes() < threads && largest >= worth_sharing;
     const int scope_threads = share_scopes ? 1 : static_cast<int>(std::min<int64_t>(threads, p.num_scopes()));
-    const int together = static_cast<int>(std::min<int64_t>(greedy_batch, p.num_scopes()));
-    Workspaces workspaces(p, std::max(scope_threads, 1), std::max(together, 1), largest);
+    // Only scopes of one vector gain by taking turns.
+    const int together =
+        largest <= chosen.kernel->width ? static_cast<int>(std::clamp<int64_t>(p.num_scopes(), 1, greedy_batch)) : 1;
+    Workspaces workspaces(p, std::max(scope_threads, 1), together, largest);
 
     // r' goes where it is asked for; else it waits in the memory of the advantages made from it.
     float *reweighted = p.reweighted_rewards ? p.reweighted_rewards : p.advantages;
     const bool at_once = p.advantages && !p.batch_scope && p.scale != Scale::batch;
-    const int64_t batches = (p.num_scopes() + greedy_batch - 1) / greedy_batch;
+    const int64_t batches = (p.num_scopes() + together - 1) / together;
     for_each(batches, scope_threads, p.group_offsets == nullptr, [&](int64_t batch) {
         Workspace *const *w = workspaces.of_thread(scope_threads > 1 ? thread_number() : 0);
-        const int64_t first_scope = batch * greedy_batch;
-        const int scopes = static_cast<int>(std::min<int64_t>(greedy_batch, p.num_scopes() - first_scope));
+        const int64_t first_scope = batch * together;
+        const int scopes = static_cast<int>(std::min<int64_t>(together, p.num_scopes() - first_scope));
         reweight(p, w, first_scope, scopes, share_scopes ? threads : 1);
         for (int s = 0; s < scopes; ++s) {
             if (p.reweighted_rewards || !at_once)

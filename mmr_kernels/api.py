@@ -59,7 +59,8 @@ def mmr_advantages(
         A_i     = (r'_i − mean r') / (std r' + eps)          over its group
 
     docs/contract.md states every option exactly. Nothing here reads a tensor's values on the host, so a call on a
-    GPU never waits for it, can be captured in a CUDA graph and traces under ``torch.compile``.
+    GPU never waits for it, can be captured in a CUDA graph and traces under ``torch.compile``. (Compiled, a number that
+    changes makes a graph for each value: pass a scheduled λ as a tensor, with the diversity folded in.)
 
     Args:
         rewards: (N,) or (B, G), any real dtype, computed in float32. A non-finite reward takes no part.
@@ -98,6 +99,7 @@ def mmr_advantages(
     Raises:
         TypeError, ValueError: naming the argument, what it got and what it takes.
     """
+    checks.check_flag("return_details", return_details)
     outputs = "details" if return_details else "advantages"
     return _call(
         rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid, method, lam, temperature,

@@ -21,6 +21,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "degenerate": ("reweight", "zero"),
     "backend": ("triton", "cuda", "cpu", "torch"),
 }
+LARGEST_FLOAT32 = torch.finfo(torch.float32).max
 LAMBDA_MODES = ("sigmoid", "relative_std")
 
 
@@ -55,6 +56,8 @@ def check_tensor(name: str, value: object) -> None:
     """A torch tensor."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if value.layout is not torch.strided or value.is_nested:
+        raise TypeError(f"{name} must be a dense tensor, got {'a nested one' if value.is_nested else value.layout}")
 
 
 def check_device(name: str, tensor: Tensor, rewards: Tensor) -> None:

@@ -80,7 +80,8 @@ def _uniform(count: int, group_size: int) -> Groups:
 def _ragged(rewards: Tensor, group_offsets: Tensor | Sequence[int]) -> Groups:
     if not isinstance(group_offsets, Tensor):
         try:
-            group_offsets = torch.tensor(group_offsets).to(rewards.device, non_blocking=True)
+            offsets = torch.tensor(group_offsets, dtype=None if len(group_offsets) else torch.int64)
+            group_offsets = offsets.to(rewards.device, non_blocking=True)
         except (TypeError, ValueError) as error:
             raise TypeError(f"group_offsets must be a tensor or a sequence of ints, got {group_offsets!r}") from error
     checks.check_dtype("group_offsets", group_offsets, checks.INTEGER_DTYPES)

@@ -3,6 +3,7 @@
 The op takes them as that string because every argument of an op costs: seven separate strings and flags add 2 µs to
 a call, as much as the whole computation for one small group takes (docs/cpu.md). Checking and packing are cached, so
 a training loop pays for them once. λ and ``diversity``, which a schedule may change every step, stay numbers.
+(``torch.compile`` makes a graph for each value of a number; a scheduled λ goes in as a tensor there.)
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def _checked(*values: object) -> str:
         checks.check_choice(name, getattr(options, name))
     if options.backend is not None:
         checks.check_choice("backend", options.backend)
-    checks.check_number("temperature", options.temperature)
-    checks.check_number("eps", options.eps)
+    checks.check_number("temperature", options.temperature, highest=checks.LARGEST_FLOAT32)
+    checks.check_number("eps", options.eps, highest=checks.LARGEST_FLOAT32)
     checks.check_flag("match_scale", options.match_scale)
     checks.check_flag("normalize", options.normalize)
     # Written so that torch.compile can trace it: it may hold a float as a symbol, which __float__ makes a constant.

@@ -72,7 +72,7 @@ def mmr(
         new = r_scope
         lam_used = torch.full_like(lam_used, float("nan"))
     else:
-        column = _similarity_columns(embeddings, similarity, scopes, dtype, normalize)
+        column = SimilarityColumns(embeddings, similarity, scopes, dtype, normalize)
         if method == "mmr":
             new, rank, max_similarity = _greedy(r_scope, member, lam_used, column, first_pick)
         else:
@@ -139,8 +139,8 @@ def _unit_rows(embeddings: Tensor, normalize: bool) -> Tensor:
     return rows.where(norm.isfinite() & (norm > 0), 0.0)
 
 
-class _similarity_columns:  # noqa: N801 - used as a function: column(pick) is S_ij for all i and one j a scope
-    """S as one square block a scope, or as one block over all completions: whichever holds fewer elements."""
+class SimilarityColumns:
+    """``columns(pick)`` is S_ij for all i and one j a scope. S is held as one square block a scope, or as one block over all completions: whichever holds fewer elements."""
 
     def __init__(
         self,
@@ -181,8 +181,9 @@ def scope_lambda(
     deviation = variance.sqrt()
     if mode == "sigmoid":
         # In float64: torch's vectorised float32 exp rounds otherwise than the scalar one that finishes the array, so a
-        # group's λ would depend on where in the batch it stands.
-        chosen = torch.sigmoid(deviation.double()).to(r.dtype)
+        # group's λ would depend on where in the batch it stands. (MPS has no float64.)
+        wide = r.dtype if r.device.type == "mps" else torch.float64
+        chosen = torch.sigmoid(deviation.to(wide)).to(r.dtype)
     elif mode == "relative_std":
         relative = temperature * deviation / (mean.abs() + MEAN_GUARD)
         chosen = 1 - 1 / (1 + relative)  # = relative / (1 + relative), without inf / inf
@@ -196,7 +197,7 @@ def scope_lambda(
 
 
 def _greedy(
-    r: Tensor, member: Tensor, lam: Tensor, column: _similarity_columns, first_pick: str
+    r: Tensor, member: Tensor, lam: Tensor, column: SimilarityColumns, first_pick: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """MMR (Carbonell & Goldstein 1998): reweighted rewards, ranks and the similarity at which each was picked."""
     lam = lam.unsqueeze(1)
@@ -221,7 +222,7 @@ def _greedy(
     return new, rank, max_similarity
 
 
-def _submodular_mutual_information(r: Tensor, member: Tensor, column: _similarity_columns) -> Tensor:
+def _submodular_mutual_information(r: Tensor, member: Tensor, column: SimilarityColumns) -> Tensor:
     """DRA-GRPO (arXiv 2505.09655): reward over the sum of similarities to the scope's members, itself included."""
     density = torch.zeros_like(r)
     for j in range(r.shape[1]):

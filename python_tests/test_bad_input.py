@@ -28,6 +28,8 @@ WRONG_VALUES: list[tuple[str, str, dict[str, Any]]] = [
     ("valid of another shape", "valid", {"valid": torch.ones(2, 3, dtype=torch.bool)}),
     ("valid elsewhere", "valid", {"valid": torch.ones(6, dtype=torch.bool, **META)}),
     ("no layout", "group_size", {"group_size": None}),
+    ("temperature beyond float32", "temperature", {"lam": "relative_std", "temperature": 1e39}),
+    ("no offsets", r"shape \(number of groups \+ 1,\)", {"group_size": None, "group_offsets": []}),
     ("two layouts", "group_size", {"group_ids": [0] * 6}),
     ("three layouts", "group_offsets", {"group_ids": [0] * 6, "group_offsets": [0, 6]}),
     ("group_size that doesn't divide", "group_size", {"group_size": 4}),
@@ -86,6 +88,8 @@ WRONG_VALUES: list[tuple[str, str, dict[str, Any]]] = [
     ("negative eps", "eps", {"eps": -1e-4}),
 ]
 WRONG_TYPES: list[tuple[str, str, dict[str, Any]]] = [
+    ("sparse embeddings", "embeddings", {"embeddings": EMBEDDINGS.to_sparse()}),
+    ("return_details in words", "return_details", {"return_details": "no"}),
     ("rewards as a list", "rewards", {"rewards": [1.0] * 6}),
     ("complex rewards", "rewards", {"rewards": REWARDS.to(torch.complex64)}),
     ("embeddings as an array", "embeddings", {"embeddings": EMBEDDINGS.numpy()}),

@@ -22,6 +22,11 @@ def why_not(problem: Problem, host: Host) -> str | None:
 @torch.no_grad()
 def run(problem: Problem) -> Outputs:
     """Compute with ``reference.mmr``; its layouts are index tables, made here without reading a device's values."""
+    with torch.autocast(problem.rewards.device.type, enabled=False):  # the similarities are float32 everywhere
+        return _run(problem)
+
+
+def _run(problem: Problem) -> Outputs:
     groups = reference.member_table(
         problem.rewards.device,
         problem.num_completions,

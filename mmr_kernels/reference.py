@@ -140,7 +140,10 @@ def _unit_rows(embeddings: Tensor, normalize: bool) -> Tensor:
 
 
 class SimilarityColumns:
-    """``columns(pick)`` is S_ij for all i and one j a scope. S is held as one square block a scope, or as one block over all completions: whichever holds fewer elements."""
+    """``columns(pick)`` is S_ij for all i and one j a scope.
+
+    S is held as one square block a scope, or as one block over all completions: whichever has fewer elements.
+    """
 
     def __init__(
         self,

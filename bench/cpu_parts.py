@@ -38,7 +38,7 @@ def kernel_call(rewards: torch.Tensor, embeddings: torch.Tensor, method: str, th
     sizes = (0, rewards.numel(), *rewards.shape, embeddings.shape[-1])
     options = (method, "sigmoid", 0.0, 1.0, "reward", 1.0, False, "group", "group", 1e-4, "reweight", True)
     pointers = (rewards.data_ptr(), embeddings.data_ptr(), 0, 0, 0, 0, 0, 0)
-    return lambda: _cpu.mmr(*pointers, *sizes, *options, threads, advantages.data_ptr(), 0, 0, 0, 0)
+    return lambda: _cpu.mmr(*pointers, *sizes, *options, advantages.data_ptr(), 0, 0, 0, 0, threads)
 
 
 def main(

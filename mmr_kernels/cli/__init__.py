@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from mmr_kernels import __version__
 from mmr_kernels.cli.grpo import grpo
 from mmr_kernels.cli.info import info
 from mmr_kernels.cli.score import score
@@ -15,6 +18,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mmr-kernels {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What comes before a subcommand; --version does its work in its callback."""
+
+
 app.command()(info)
 app.command()(score)
 app.command(

@@ -12,6 +12,8 @@ from typing import Any
 Row = dict[str, Any]
 
 FORMATS = (".jsonl", ".parquet")
+#: Levels of lists and objects a JSON row may have: far more than rollouts do, fewer than break what walks them.
+DEEPEST = 100
 
 
 class InputError(Exception):
@@ -32,27 +34,32 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     return _read_parquet(path) if path.suffix == ".parquet" else _read_jsonl(path)
 
 
-def write_rows(path: Path, rows: list[Row]) -> None:
-    """Write all rows, replacing the file."""
-    with replacing(path) as temporary:
-        if path.suffix == ".parquet":
-            _write_parquet(temporary, path, rows)
-            return
-        with temporary.open("w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+def write_rows(path: Path, rows: list[Row], temporary: Path) -> None:
+    """Write all rows to ``temporary``, in the format that the name of ``path`` tells; errors name ``path``."""
+    if path.suffix == ".parquet":
+        _write_parquet(temporary, path, rows)
+        return
+    with temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that becomes ``path``, or is removed when the block fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def replacing(paths: list[Path]) -> Iterator[dict[Path, Path]]:
+    """For each path a temporary file beside it; they become the paths when the block ends, or are removed.
+
+    Missing folders are made first, and stay.
+    """
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in paths}
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield temporaries
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
@@ -63,11 +70,32 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
                 continue
             try:
                 row = json.loads(line)
+                _check_value(row, 1)
+            except UnicodeEncodeError as error:
+                raise InputError(f"{place}: a text takes Unicode, got half of a surrogate pair ({error})") from error
             except ValueError as error:  # of JSON and of UTF-8
                 raise InputError(f"{place}: not JSON ({error}); a line takes one JSON object") from error
+            except RecursionError as error:
+                raise InputError(f"{place}: takes at most {DEEPEST} levels of lists and objects") from error
             if not isinstance(row, dict):
                 raise InputError(f"{place}: a line takes one JSON object, got {type(row).__name__}")
             yield place, row
+
+
+def _check_value(value: Any, level: int) -> None:
+    """Refuse what JSON can spell but what comes after can't hold.
+
+    Raises:
+        UnicodeEncodeError: half of a surrogate pair.
+        RecursionError: nesting beyond ``DEEPEST``.
+    """
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, dict | list):
+        if level > DEEPEST:
+            raise RecursionError
+        for member in (*value, *value.values()) if isinstance(value, dict) else value:
+            _check_value(member, level + 1)
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
@@ -81,7 +109,7 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path}: row {number}", row
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, ValueError, OverflowError, OSError) as error:  # of a file, or of one value in it
         raise InputError(f"{path}: not readable as Parquet ({error})") from error
 
 
@@ -93,6 +121,11 @@ def _write_parquet(temporary: Path, path: Path, rows: list[Row]) -> None:
     for name in dict.fromkeys(name for row in rows for name in row):
         try:
             columns[name] = pa.array([row.get(name) for row in rows])
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        except (pa.ArrowException, OverflowError) as error:
             raise InputError(f"{path}: column {name!r} has no one type ({error}); write .jsonl") from error
-    pq.write_table(pa.table(columns), temporary)
+        except UnicodeEncodeError as error:
+            raise InputError(f"{path}: column {name!r} holds what is no text of Unicode ({error})") from error
+    try:
+        pq.write_table(pa.table(columns), temporary)
+    except (pa.ArrowException, UnicodeEncodeError) as error:
+        raise InputError(f"{path}: Parquet can't hold these rows ({error}); write .jsonl") from error

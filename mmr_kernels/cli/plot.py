@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmr_kernels.cli.files import InputError, replacing
 from mmr_kernels.cli.rollouts import Rollouts
 from mmr_kernels.cli.scoring import Scores
 
@@ -23,14 +22,13 @@ def draw(rollouts: Rollouts, scores: Scores, path: Path) -> None:
     """Write a PNG of two panels over redundancy, the largest similarity to what was picked before.
 
     Left, reward: each completion before and after, and the means of bins. Right, the bins' mean advantage
-    under plain GRPO and under MMR. First picks stand apart, at 0; completions without a reward are left out.
+    under plain GRPO and under MMR. First picks stand apart, at 0; completions without a reward are left out,
+    and at least one needs a reward.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     picked = scores.selection_rank >= 0
-    if not picked.any():
-        raise InputError(f"--plot {path}: no completion has a reward, so there is nothing to draw")
     first, later = np.flatnonzero(scores.selection_rank == 0), np.flatnonzero(scores.selection_rank > 0)
     bins = _bins(later, scores.max_similarity)
     rewards = np.asarray(rollouts.rewards)
@@ -61,8 +59,7 @@ def draw(rollouts: Rollouts, scores: Scores, path: Path) -> None:
         axes.legend(frameon=False)
     count, groups = np.count_nonzero(picked), len(rollouts.offsets) - 1
     figure.suptitle(f"What MMR does to {count:,} completions in {groups:,} groups", size="x-large")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
+    figure.savefig(path, format="png", dpi=130)
 
 
 def _bins(later: np.ndarray, redundancy: np.ndarray) -> list[np.ndarray]:

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 from mmr_kernels.cli.files import InputError, Row, read_rows
 
+#: The op takes float32.
+LARGEST_REWARD = (2 - 2.0**-23) * 2.0**127
+
 
 class Rollouts(NamedTuple):
     """N completions, those of group g at offsets[g] to offsets[g + 1]; groups in the order of the file."""
@@ -35,7 +38,7 @@ def read_rollouts(path: Path, reward_weights: dict[str, float]) -> Rollouts:
     keys: list[str] = []
     for position, (place, row) in enumerate(read_rows(path)):
         keys = keys or _group_keys(place, row)
-        group = json.dumps([_field(place, row, key) for key in keys], sort_keys=True, default=str)
+        group = json.dumps([_group_value(_field(place, row, key)) for key in keys], sort_keys=True, default=str)
         text = _text(place, _field(place, row, "completion"))
         reward = _weighted_sum(place, row, reward_weights)
         groups.setdefault(group, []).append((position, row, text, reward))
@@ -56,6 +59,11 @@ def _group_keys(place: str, row: Row) -> list[str]:
     if "prompt" in row:
         return ["step", "prompt"] if "step" in row else ["prompt"]
     raise InputError(f"{place}: takes 'group' or 'prompt', found only {_names(row)}")
+
+
+def _group_value(value: Any) -> Any:
+    """1.0 is 1: of a column of numbers some tools write one, some the other."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _field(place: str, row: Row, name: str) -> Any:
@@ -107,10 +115,11 @@ def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
             continue
         if not isinstance(value, bool | int | float):
             raise InputError(f"{place}: {name!r} takes a number or null, got {type(value).__name__} {value!r:.60}")
-        try:
-            total, scored = total + weight * float(value), True
-        except OverflowError as error:
-            raise InputError(f"{place}: {name!r} takes a number that a float can hold") from error
+        if not -LARGEST_REWARD <= value <= LARGEST_REWARD:
+            raise InputError(f"{place}: {name!r} takes null or a number that float32 can hold, got {value!r:.60}")
+        total, scored = total + weight * value, True
+    if not -LARGEST_REWARD <= total <= LARGEST_REWARD:  # NaN too, of ∞ − ∞
+        raise InputError(f"{place}: the weighted sum of rewards is {total}, which float32 can't hold")
     return total if scored else math.nan
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from mmr_kernels.cli.files import InputError, check_format, write_rows
-from mmr_kernels.cli.rollouts import read_rollouts
-from mmr_kernels.cli.scoring import output_rows, score_rollouts
+from mmr_kernels.cli.files import InputError, check_format, replacing, write_rows
+from mmr_kernels.cli.rollouts import Rollouts, read_rollouts
+from mmr_kernels.cli.scoring import Scores, output_rows, score_rollouts
 
 
 def score(
@@ -69,21 +70,29 @@ def score(
     try:
         _check_outputs(rollouts, out, plot, method)
         read = read_rollouts(rollouts, _reward_weights(reward or ["reward"]))
+        if plot is not None and all(map(math.isnan, read.rewards)):
+            raise InputError(f"--plot {plot}: no completion has a reward, so there is nothing to draw")
         scores = score_rollouts(read, options)
-        if out is not None:
-            write_rows(out, output_rows(read, scores))
+        _write(read, scores, out, plot)
         from mmr_kernels.cli.summary import print_summary
 
         print_summary(read, scores, show)
-        if plot is not None:
-            from mmr_kernels.cli.plot import draw
-
-            draw(read, scores, plot)
         for written in filter(None, (out, plot)):
             typer.echo(f"wrote {written}")
     except (InputError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def _write(rollouts: Rollouts, scores: Scores, out: Path | None, plot: Path | None) -> None:
+    """Both files or neither."""
+    with replacing([path for path in (out, plot) if path is not None]) as temporaries:
+        if out is not None:
+            write_rows(out, output_rows(rollouts, scores), temporaries[out])
+        if plot is not None:
+            from mmr_kernels.cli.plot import draw
+
+            draw(rollouts, scores, temporaries[plot])
 
 
 def _number_or_name(text: str) -> float | str:
@@ -100,14 +109,17 @@ def _reward_weights(options: list[str]) -> dict[str, float]:
         name, equals, weight = option.rpartition("=")
         value = _number_or_name(weight) if equals else 1.0
         name = name if equals else option
-        if isinstance(value, str) or name in weights:
-            raise InputError(f"--reward takes NAME or NAME=WEIGHT, each name once; got {option!r}")
+        if isinstance(value, str) or not math.isfinite(value) or not name or name in weights:
+            raise InputError(f"--reward takes NAME or NAME=WEIGHT, a finite weight, each name once; got {option!r}")
         weights[name] = value
     return weights
 
 
 def _check_outputs(rollouts: Path, out: Path | None, plot: Path | None, method: str) -> None:
     """Before any work: names that can be written, and never the input."""
+    for option, path in (("--out", out), ("--plot", plot)):
+        if path is not None and path.is_dir():
+            raise InputError(f"{option} {path} is a folder; name a file")
     if out is not None:
         check_format(out)
         if out.resolve() == rollouts.resolve():

@@ -57,9 +57,7 @@ def summary(rollouts: Rollouts, scores: Scores) -> dict[str, str]:
         lines["mean reward"] = f"{before:.3f} before, {after:.3f} after"
     if later.any():
         lowest, middle, highest = np.percentile(scores.max_similarity[later], [10, 50, 90])
-        lines["similarity when picked"] = (
-            f"median {middle:.2f}, from {lowest:.2f} to {highest:.2f} for 8 in 10 (first picks apart)"
-        )
+        lines["similarity of later picks"] = f"median {middle:.2f}, from {lowest:.2f} to {highest:.2f} for 8 in 10"
     if np.isfinite(scores.lam).any():
         lines["λ"] = f"{np.nanmin(scores.lam):.3f} to {np.nanmax(scores.lam):.3f}"
     return lines

@@ -29,6 +29,12 @@ def test_json_says_what_this_machine_has() -> None:
     assert report["backends"] == machine_reasons()
 
 
+def test_version_is_printed_alone() -> None:
+    result = runner.invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout == f"mmr-kernels {mmr_kernels.__version__}\n"
+
+
 def test_the_table_repeats_each_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = {"cpu": "needs [a thing], found: another", "torch": None}
     monkeypatch.setattr("mmr_kernels.backends.machine_reasons", lambda host: reasons)
@@ -45,7 +51,7 @@ def test_a_made_up_host_gets_its_own_reasons() -> None:
     assert collect(host)["backends"]["cpu"] is None
 
 
-@pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["score", "--help"]])
+@pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["score", "--help"], ["--version"]])
 def test_works_where_torch_cannot_be_imported(arguments: list[str]) -> None:
     block = "import sys; sys.modules['torch'] = None; from mmr_kernels.cli import main; main()"
     command = [sys.executable, "-c", block, *arguments]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmr_kernels.cli.files import InputError
+from mmr_kernels.cli.files import DEEPEST, InputError
 from mmr_kernels.cli.rollouts import Rollouts, read_rollouts
 
 GOOD = {"group": "a", "completion": "one", "reward": 1.0}
@@ -35,6 +35,13 @@ def test_groups_may_be_scattered_and_keep_their_members_together(tmp_path: Path)
     assert rollouts.positions == [0, 2, 1, 4, 3]
     assert rollouts.rewards == [0.0, 2.0, 1.0, 4.0, 3.0]
     assert rollouts.labels == ["b", "1", "1"]
+
+
+@pytest.mark.parametrize("key", ["group", "step"])
+def test_a_whole_number_is_one_group_however_it_is_spelled(tmp_path: Path, key: str) -> None:
+    values = [b"1", b"1.0", b"1e0", b"1.5", b'"1"', b"true"]
+    lines = [b'{"%s": %s, "prompt": "p", "completion": "x", "reward": 1}' % (key.encode(), v) for v in values]
+    assert read(tmp_path, lines).offsets == [0, 3, 4, 5, 6]
 
 
 def test_without_group_equal_prompts_are_one(tmp_path: Path) -> None:
@@ -87,7 +94,14 @@ def test_no_reward_at_all_is_nan(tmp_path: Path, value: float | None) -> None:
         ({"group": "a", "completion": "x"}, "takes 'reward', found only .*--reward NAME"),
         (GOOD | {"reward": "high"}, "'reward' takes a number or null, got str 'high'"),
         (GOOD | {"reward": [1.0]}, "'reward' takes a number or null, got list"),
-        (GOOD | {"reward": 10**400}, "'reward' takes a number that a float can hold"),
+        (GOOD | {"reward": 10**400}, "'reward' takes null or a number that float32 can hold, got 1000"),
+        (GOOD | {"reward": -math.inf}, "'reward' takes null or a number that float32 can hold, got -inf"),
+        (b'{"group": 1, "completion": "x", "reward": 1e400}', "number that float32 can hold, got inf"),
+        (GOOD | {"reward": 1e39}, r"number that float32 can hold, got 1e\+39"),
+        (b'{"group": 1, "completion": "x \\ud800", "reward": 1}', "got half of a surrogate pair"),
+        (b'{"group": 1, "completion": "x", "reward": 1, "note": [{"\\udc00": 1}]}', "got half of a surrogate pair"),
+        (b"[" * 100_000, "takes at most 100 levels"),
+        (b'{"group": ' + b"[" * DEEPEST + b"]" * DEEPEST + b"}", "takes at most 100 levels"),
         (GOOD | {"completion": 3}, "'completion' takes a text or a list of messages, got int"),
         (GOOD | {"completion": ["x"]}, "'completion' takes a text or a list of messages, got list"),
         (GOOD | {"completion": None}, "'completion' is null"),
@@ -97,6 +111,21 @@ def test_no_reward_at_all_is_nan(tmp_path: Path, value: float | None) -> None:
 def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: Any, words: str) -> None:
     with pytest.raises(InputError, match=rf"rollouts\.jsonl:4: .*{words}"):
         read(tmp_path, [GOOD, b"", GOOD, line])
+
+
+def test_a_whole_surrogate_pair_and_the_deepest_row_are_read(tmp_path: Path) -> None:
+    nested = b"[" * (DEEPEST - 1) + b"]" * (DEEPEST - 1)
+    line = b'{"group": ' + nested + b', "completion": "\\ud83d\\ude00", "reward": 1}'
+    assert read(tmp_path, [line]).texts == ["\U0001f600"]
+
+
+@pytest.mark.parametrize("values", [(3e38, 3e38), (3e38, -3e38)])
+def test_a_weighted_sum_beyond_float32_is_a_bad_row(tmp_path: Path, values: tuple[float, float]) -> None:
+    row = {"group": 0, "completion": "x", "right": values[0], "tidy": values[1]}
+    with pytest.raises(InputError, match=r"rollouts\.jsonl:1: the weighted sum of rewards is (inf|nan), which float32"):
+        read(tmp_path, [row], {"right": 1e300, "tidy": 1e300})
+    with pytest.raises(InputError, match=r"the weighted sum of rewards is 1.2e\+39, which float32"):
+        read(tmp_path, [row], {"right": 2.0, "tidy": math.copysign(2.0, values[1])})
 
 
 def test_the_first_row_needs_a_group_or_a_prompt(tmp_path: Path) -> None:
@@ -117,6 +146,14 @@ def test_a_bad_parquet_row_is_named_by_its_number(tmp_path: Path) -> None:
         read_rollouts(path, {"reward": 1.0})
     path.write_bytes(b"PAR1 no more")
     with pytest.raises(InputError, match=r"rollouts\.parquet: not readable as Parquet"):
+        read_rollouts(path, {"reward": 1.0})
+
+
+def test_parquet_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.parquet"
+    text = pa.array([b"x", b"\xff"]).view(pa.string())
+    pq.write_table(pa.table({"group": [1, 1], "completion": text, "reward": [1.0] * 2}), path)
+    with pytest.raises(InputError, match=r"rollouts\.parquet: not readable as Parquet \(.*utf-8"):
         read_rollouts(path, {"reward": 1.0})
 
 

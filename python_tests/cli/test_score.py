@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from mmr_kernels import MMRResult, mmr_advantages
 from mmr_kernels.checks import CHOICES
 from mmr_kernels.cli import app, files, scoring
+from mmr_kernels.cli.files import InputError, replacing, write_rows
 from mmr_kernels.cli.score import score
 from mmr_kernels.embedders import LexicalEmbedder
 
@@ -126,6 +129,16 @@ def test_prints_the_most_changed_groups_and_says_how_many() -> None:
     assert "All 8 groups shown" in run(SAMPLE).stdout
 
 
+def test_the_summary_fits_80_columns() -> None:
+    def summary(columns: str) -> str:
+        result = runner.invoke(app, ["score", str(SAMPLE), "--show", "0"], env={"COLUMNS": columns})
+        assert result.exit_code == 0, result.output
+        return str(result.stdout)
+
+    assert "for 8 in 10" in summary("80")
+    assert summary("80") == summary("200")
+
+
 @pytest.mark.parametrize("method", ["smi", "none"])
 def test_other_methods_print_too(method: str) -> None:
     result = run(SAMPLE, "--method", method)
@@ -192,6 +205,53 @@ def test_a_failure_while_writing_leaves_nothing_new(tmp_path: Path, monkeypatch:
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("old", [None, "precious"])
+@pytest.mark.parametrize(("module", "function"), [("score", "write_rows"), ("plot", "draw")])
+def test_out_and_plot_are_both_written_or_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, function: str, old: str | None
+) -> None:
+    def fail(*arguments: Any) -> None:
+        arguments[-1].write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(importlib.import_module(f"mmr_kernels.cli.{module}"), function, fail)
+    outputs = [tmp_path / "new" / "scores.jsonl", tmp_path / "new" / "plot.png"]
+    if old is not None:
+        outputs[0].parent.mkdir()
+        for output in outputs:
+            output.write_text(old)
+    result = run(SAMPLE, "--out", outputs[0], "--plot", outputs[1])
+    assert result.exit_code == 1
+    assert result.stderr == "Error: disk full\n"
+    left = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == ({} if old is None else dict.fromkeys(outputs, old))
+
+
+def test_nothing_to_draw_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    source = tmp_path / "none.jsonl"
+    source.write_text('{"group": 0, "completion": "x", "reward": null}\n')
+    result = run(source, "--out", tmp_path / "new" / "scores.jsonl", "--plot", tmp_path / "plot.png")
+    assert result.exit_code == 1
+    assert "no completion has a reward, so there is nothing to draw" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["none.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"meta": {}}], "Parquet can't hold these rows"),
+        ([{"note": 2**70}], "column 'note' has no one type"),
+        ([{"note": "x \ud800"}], "column 'note' holds what is no text of Unicode"),
+        ([{"x \ud800": 1}], "Parquet can't hold these rows"),
+    ],
+)
+def test_what_parquet_cannot_hold_is_named(tmp_path: Path, rows: list[dict[str, Any]], words: str) -> None:
+    path = tmp_path / "scores.parquet"
+    with pytest.raises(InputError, match=re.escape(f"{path}: {words}")), replacing([path]) as temporaries:
+        write_rows(path, rows, temporaries[path])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_column_of_two_types_needs_jsonl(tmp_path: Path) -> None:
     source = tmp_path / "mixed.jsonl"
     rows = [{"group": 0, "completion": "x", "reward": 1.0, "note": note} for note in ("a", 1)]
@@ -214,6 +274,10 @@ def test_a_column_of_two_types_needs_jsonl(tmp_path: Path) -> None:
         (("--lam", "often"), "lam must be a number"),
         (("--diversity", "-1"), "diversity must lie in [0, 1]"),
         (("--reward", "a=much"), "--reward takes NAME or NAME=WEIGHT"),
+        (("--reward", "reward=inf"), "--reward takes NAME or NAME=WEIGHT, a finite weight, each name once; got"),
+        (("--reward", "reward=nan"), "a finite weight, each name once; got 'reward=nan'"),
+        (("--reward", "=0.5"), "got '=0.5'"),
+        (("--reward", ""), "got ''"),
         (("--reward", "reward", "--reward", "reward=2"), "each name once"),
         (("--reward", "score"), "takes 'score', found only"),
     ],
@@ -233,6 +297,18 @@ def test_options_that_cannot_be_met_are_named(
 )
 def test_options_that_are_not_known_are_refused(arguments: tuple[str, ...]) -> None:
     assert run(SAMPLE, *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(("option", "name"), [("--out", "folder.jsonl"), ("--plot", "folder.png")])
+def test_a_folder_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setattr(importlib.import_module("mmr_kernels.cli.score"), "read_rollouts", None)
+    result = run(SAMPLE, option, folder)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {option} {folder} is a folder; name a file\n"
 
 
 def test_the_choices_are_those_of_the_op() -> None:

@@ -28,7 +28,7 @@ test-triton: $(READY)
 
 # On a machine with a GPU: the op's suite on the device, then graphs, streams, syncs and torch.compile.
 test-gpu: $(READY)
-	$(BIN)/pytest --backend=triton $(OP_SUITE) -m "gpu or not gpu"
+	$(BIN)/pytest --backend=triton --backend=cuda $(OP_SUITE)
 
 # The vLLM embedder on the real vLLM, which pins other versions than ours: an environment of its own, and slow to install.
 test-vllm: $(VENV)-vllm/ready

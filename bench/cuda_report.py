@@ -1,4 +1,4 @@
-"""``make cuda-report``: what the CUDA kernel became on each target it was built for, from the built module; no GPU.
+"""``make kernels-report``: what the CUDA kernel became on each target it was built for, from the built module; no GPU.
 
 Takes ``mmr_kernels/_cuda`` apart with cuobjdump and nvdisasm (of the CUDA toolkit, or as Triton brings them), and
 writes docs/cuda-report.json and docs/cuda-report.md. python_tests/backends/test_cuda_report.py holds the budgets.
@@ -134,7 +134,7 @@ def markdown(rows: list[dict[str, object]]) -> str:
     lines = [
         "# What the CUDA kernel becomes",
         "",
-        "Written by `make cuda-report` from the built module; compiled, run on no GPU. The last three columns are of",
+        "Written by `make kernels-report` from the built module; run on no GPU. The last three columns are of",
         "the greedy loops for scopes that one warp holds (of embeddings, and of similarities as given): instructions,",
         "SHFL + REDUX a step, barriers. `docs/cuda.md` discusses it.",
         "",

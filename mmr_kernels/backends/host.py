@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+
+#: Its launcher takes a kernel's constants too, which the kept handles of backends/triton.py pass.
+OLDEST_TRITON = (3, 4)
 
 _BUILD_REPORT = Path(__file__).parents[1] / "_build.json"
 
@@ -33,7 +37,7 @@ def this_host() -> Host:
     """The machine that runs this process."""
     return Host(
         cpu_extension=_why_no_extension("_cpu"),
-        triton=None if importlib.util.find_spec("triton") else "not installed",
+        triton=_why_no_triton(),
         gpu=_why_no_gpu(),
         interpreter=None if os.environ.get("TRITON_INTERPRET") == "1" else "TRITON_INTERPRET is not 1",
         cuda_extension=_why_no_extension("_cuda"),
@@ -46,6 +50,19 @@ def this_host() -> Host:
 def unasked(host: Host) -> Host:
     """The machine as ``backend=None`` sees it: Triton's interpreter and the CUDA emulator are there to be asked for."""
     return host._replace(interpreter="not asked for", emulator="not asked for")
+
+
+def _why_no_triton() -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "not installed"
+    for package in ("triton", "pytorch-triton-rocm", "triton-rocm"):
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        older = tuple(int(number) for number in version.split(".")[:2]) < OLDEST_TRITON
+        return f"version {version}, older than {'.'.join(map(str, OLDEST_TRITON))}" if older else None
+    return None  # a build of one's own
 
 
 def _why_no_gpu() -> str | None:

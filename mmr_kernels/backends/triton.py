@@ -204,6 +204,10 @@ def launch_arguments(
 _compiled: dict[tuple[Any, ...], Any] = {}
 
 
+def _is_small(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and argument.untyped_storage().nbytes() <= 2**31 - 1
+
+
 def _start(kernel: Any, grid: tuple[int], arguments: tuple[Any, ...], constants: tuple[Any, ...], options: Any) -> None:
     first = arguments[0]
     if _interpreted():
@@ -217,6 +221,8 @@ def _start(kernel: Any, grid: tuple[int], arguments: tuple[Any, ...], constants:
         options,
         tuple([argument is None for argument in arguments]),
         None if vectors is None else (vectors.dtype, vectors.data_ptr() % 16 == 0),
+        # For AMD, Triton compiles 32-bit offsets into memory of at most 2 GiB.
+        None if torch.version.hip is None else tuple([_is_small(argument) for argument in arguments]),
     )
     compiled = _compiled.get(key)
     if compiled is None:

@@ -17,7 +17,7 @@ def grpo(context: typer.Context) -> None:
         raise typer.Exit(1) from error
     try:
         arguments = script.parse(context.args)
-    except (TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
     script.train(*arguments)

@@ -35,6 +35,8 @@ def as_embedder(
     """
     if isinstance(choice, str):
         return _named(choice, batch_size, max_tokens, policy)
+    if isinstance(choice, type):
+        raise TypeError(f"embedder must be an object, not its class: got {choice.__name__}, pass {choice.__name__}(…)")
     if isinstance(choice, TextEmbedder | TokenEmbedder):
         return choice
     if callable(choice):

@@ -44,7 +44,8 @@ def embed_distinct(
     else:
         raise TypeError(f"{type(embedder).__name__} reads token ids only, and here there are only texts")
     _check(embedder, vectors, max(index, default=-1) + 1)
-    return vectors.detach().to(device)[torch.tensor(index, device=device)]
+    vectors = vectors.detach().to(device)
+    return vectors if len(vectors) == len(index) else vectors[torch.tensor(index, device=device)]
 
 
 def _distinct(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:

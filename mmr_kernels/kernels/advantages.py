@@ -248,7 +248,7 @@ def mmr_kernel(
                 )
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit(do_not_specialize=["count"], do_not_specialize_on_alignment=["advantages"])
 def divide_by_batch_deviation(advantages, reweighted, count, eps, BLOCK: tl.constexpr):
     """``scale="batch"``: divide BLOCK advantages by the deviation of all reweighted rewards (NaN: takes no part).
 

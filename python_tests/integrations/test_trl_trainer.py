@@ -273,3 +273,17 @@ def test_a_parent_that_changes_the_scored_batch_is_refused(tmp_path: Path) -> No
         trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, type("Trainer", (MMRMixin, parent), {}))
         with pytest.raises(RuntimeError, match=message):
             tiny.batch(trainer, 8)
+
+
+def test_a_mixin_that_would_be_passed_over_is_refused() -> None:
+    """Behind the trainer it would never run: plain GRPO without a word. In front of it, a class that shapes rewards."""
+    with pytest.raises(TypeError, match="before the trainer"):
+
+        class Behind(GRPOTrainer, MMRMixin):
+            pass
+
+    with pytest.raises(TypeError, match="before the trainer"):
+
+        class Shaped(MMRGRPOTrainer):
+            def _calculate_rewards(self, *arguments: Any) -> Any:
+                return super()._calculate_rewards(*arguments) / 2

@@ -108,6 +108,8 @@ class MMROptions:
         lam: Any = self.mmr_lam
         if lam in checks.LAMBDA_MODES:
             return
+        if isinstance(lam, bool):
+            raise TypeError(f"mmr_lam must be a number or a name, got the bool {lam}")
         try:
             number = float(lam)
         except (TypeError, ValueError):

@@ -49,6 +49,19 @@ class MMRMixin(Trainer):
     #: The last batch that was scored, of all processes; None before the first.
     mmr_scored: Scored | None = None
 
+    #: The last one that was trained on; None before the first.
+    mmr_trained: Scored | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if (
+            cls._calculate_rewards is not MMRMixin._calculate_rewards
+        ):  # MMR would be passed over, or what shapes rewards
+            raise TypeError(
+                f"{cls.__name__}: MMRMixin must stand before the trainer, and a class that overrides _calculate_rewards"
+                " after MMRMixin: class MyTrainer(MMRMixin, MyRewards, GRPOTrainer)"
+            )
+
     def __init__(self, *args: Any, embedder: Any = None, **kwargs: Any) -> None:
         parent.check_class(type(self).__mro__[type(self).__mro__.index(MMRMixin) + 1])
         super().__init__(*args, **kwargs)
@@ -79,6 +92,8 @@ class MMRMixin(Trainer):
         plain = [logged.pop() for _ in range(min(len(logged), total))][::-1]
         self._check_parent(scored, advantages, plain)
         assert scored is not None
+        if self.model.training:
+            self.mmr_trained = scored
         logged.extend(scored.advantages.tolist()[total - len(plain) :])
         output["advantages"] = scored.advantages[self._mmr_slice(len(advantages))].clone()
         return output
@@ -119,7 +134,8 @@ class MMRMixin(Trainer):
             )
         for name, value in metrics(scored, group_size).items():
             logged[name].append(value)
-        logged["mmr/diversity"].append(diversity)
+        if options.mmr_method == "mmr":
+            logged["mmr/diversity"].append(diversity)
         here = self._mmr_slice(len(completions))
         for name in ("reweighted_rewards", "selection_rank", "max_similarity"):
             values = getattr(scored, name)[here]
@@ -156,7 +172,7 @@ class MMRMixin(Trainer):
         """
         options = self._mmr
         smoothed = options.mmr_lam == "relative_std" and options.mmr_scope == "batch" and options.mmr_method == "mmr"
-        if not smoothed or mode == "eval":
+        if not smoothed or mode == "eval" or not rewards.isfinite().any():  # nothing scored says nothing of λ
             return options.mmr_lam
         average = LambdaEMA(EMA_ALPHA)
         if STATE_KEY in self.state.stateful_callbacks:

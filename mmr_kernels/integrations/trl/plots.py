@@ -32,7 +32,7 @@ class MMRPlotCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Draw the batch that this step trained on."""
-        scored = self.trainer.mmr_scored
+        scored = self.trainer.mmr_trained
         if not state.is_world_process_zero or scored is None or state.global_step % self.every:
             return
         path = Path(args.output_dir) / "mmr_plots" / f"step_{state.global_step:05d}.png"

@@ -1,4 +1,4 @@
-"""``mmr-kernels grpo``: what ``trl grpo`` does, with MMR; options from YAML and the command line, by TRL's parser."""
+"""``mmr-kernels grpo``: GRPO with MMR from a config file, as ``trl grpo`` runs it; options by TRL's parser."""
 
 from __future__ import annotations
 
@@ -63,6 +63,8 @@ def parse(arguments: list[str]) -> tuple[GRPOArguments, MMRGRPOConfig, ModelConf
     for name, value in (("dataset_name", script.dataset_name), ("model_name_or_path", model.model_name_or_path)):
         if value is None:
             raise ValueError(f"{name} is needed, in the config file or on the command line")
+    for name in script.reward_funcs or []:
+        _reward(name)
     chosen = {
         "revision": model.model_revision,
         "trust_remote_code": args.trust_remote_code,
@@ -76,7 +78,13 @@ def parse(arguments: list[str]) -> tuple[GRPOArguments, MMRGRPOConfig, ModelConf
 def _reward(name: str) -> Any:
     module, _, function = name.rpartition(".")
     if not module:
-        return getattr(trl.rewards, function)
+        reward = getattr(trl.rewards, name, None)
+        if not callable(reward) or name.startswith("get_"):
+            raise ValueError(
+                "reward_funcs must be reward functions of trl.rewards (not the get_… that make one: call those in a"
+                f" function of your own), or dotted paths; got {name}"
+            )
+        return reward
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     return getattr(importlib.import_module(module), function)

@@ -47,5 +47,9 @@ def attach_mmr(trainer: AnyTrainer, *, embedder: Any = None, **options: Any) -> 
     before = type(trainer)
     parent.check_class(before)
     trainer.__class__ = type(f"MMR{before.__name__}", (MMRMixin, before), {})
-    trainer._start_mmr(chosen, embedder)
+    try:
+        trainer._start_mmr(chosen, embedder)
+    except BaseException:
+        trainer.__class__ = before
+        raise
     return trainer

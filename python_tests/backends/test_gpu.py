@@ -1,4 +1,4 @@
-"""The Triton kernel on a device; run by ``make test-gpu``, together with the whole suite on ``--backend=triton``."""
+"""Both GPU kernels on a device; run by ``make test-gpu``, together with the op's whole suite on either."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ import pytest
 import torch
 
 from mmr_kernels import mmr_advantages
-from mmr_kernels.backends import this_host, triton
+from mmr_kernels.backends import BACKENDS, this_host
 
-REASON = this_host().gpu or triton.why_not_here(this_host())
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(REASON is not None, reason=f"needs a GPU, found: {REASON}")]
+pytestmark = pytest.mark.gpu
 
 SIZES = [2, 5, 8, 16, 24, 32, 33, 64, 100, 128, 200, 256, 512, 1024]
+
+
+@pytest.fixture(params=["triton", "cuda"])
+def kernel(request: pytest.FixtureRequest) -> str:
+    """The name of a backend; skips without a device, in the backend's own words where it can't use the one there is."""
+    reason = BACKENDS[request.param].why_not_here(this_host()) if torch.cuda.is_available() else "no GPU"
+    if reason is not None:
+        pytest.skip(f"backend {request.param!r} {reason}")
+    return str(request.param)
 
 
 def inputs(
@@ -30,91 +38,92 @@ def same_bits(one: Any, other: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("size", SIZES)
-def test_every_size_and_dtype_gives_what_the_reference_gives(size: int, dtype: torch.dtype) -> None:
+def test_every_size_and_dtype_gives_what_the_reference_gives(kernel: str, size: int, dtype: torch.dtype) -> None:
     rewards, embeddings = inputs(3, size, dtype=dtype)
-    ours = mmr_advantages(rewards, embeddings, scale="none", backend="triton")
+    ours = mmr_advantages(rewards, embeddings, scale="none", backend=kernel)
     reference = mmr_advantages(rewards, embeddings, scale="none", backend="torch")
     torch.testing.assert_close(ours, reference, rtol=1e-5, atol=3e-5)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_runs_repeat_bit_for_bit(size: int) -> None:
+def test_runs_repeat_bit_for_bit(kernel: str, size: int) -> None:
     rewards, embeddings = inputs(7, size)
-    first = mmr_advantages(rewards, embeddings, backend="triton", return_details=True)
+    first = mmr_advantages(rewards, embeddings, backend=kernel, return_details=True)
     for _ in range(20):
-        same_bits(first, mmr_advantages(rewards, embeddings, backend="triton", return_details=True))
+        same_bits(first, mmr_advantages(rewards, embeddings, backend=kernel, return_details=True))
 
 
 @pytest.mark.parametrize("options", [{}, {"scale": "batch"}, {"scope": "batch"}], ids=str)
-def test_no_call_waits_for_the_device(options: dict[str, Any]) -> None:
+def test_no_call_waits_for_the_device(kernel: str, options: dict[str, Any]) -> None:
     rewards, embeddings = inputs(4, 16)
-    mmr_advantages(rewards, embeddings, **options)  # compiles
+    mmr_advantages(rewards, embeddings, backend=kernel, **options)  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
-        mmr_advantages(rewards, embeddings, **options)
+        mmr_advantages(rewards, embeddings, backend=kernel, **options)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("options", [{}, {"scale": "batch"}, {"scope": "batch"}], ids=str)
 @pytest.mark.parametrize("size", [8, 64])
-def test_a_captured_graph_replays_on_new_values(size: int, options: dict[str, Any]) -> None:
+def test_a_captured_graph_replays_on_new_values(kernel: str, size: int, options: dict[str, Any]) -> None:
     rewards, embeddings = inputs(4, size)
-    mmr_advantages(rewards, embeddings, **options)
+    mmr_advantages(rewards, embeddings, backend=kernel, **options)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        captured = mmr_advantages(rewards, embeddings, **options)
+        captured = mmr_advantages(rewards, embeddings, backend=kernel, **options)
     rewards.copy_(rewards.flip(0))
     embeddings.mul_(-2).add_(0.5)
     graph.replay()
-    same_bits(captured, mmr_advantages(rewards, embeddings, **options))
+    same_bits(captured, mmr_advantages(rewards, embeddings, backend=kernel, **options))
 
 
-def test_torch_compile_traces_it_whole() -> None:
+def test_torch_compile_traces_it_whole(kernel: str) -> None:
     rewards, embeddings = inputs(4, 16)
-    compiled = torch.compile(lambda r, e: mmr_advantages(r * 2, e), fullgraph=True)
-    same_bits(compiled(rewards, embeddings), mmr_advantages(rewards * 2, embeddings))
+    compiled = torch.compile(lambda r, e: mmr_advantages(r * 2, e, backend=kernel), fullgraph=True)
+    same_bits(compiled(rewards, embeddings), mmr_advantages(rewards * 2, embeddings, backend=kernel))
 
 
 @pytest.mark.parametrize(("options", "launches"), [({}, 1), ({"scale": "none"}, 1), ({"scale": "batch"}, 2)], ids=str)
 @pytest.mark.parametrize("size", [8, 32, 64, 256])
-def test_launches(size: int, options: dict[str, Any], launches: int) -> None:
+def test_launches(kernel: str, size: int, options: dict[str, Any], launches: int) -> None:
     rewards, embeddings = inputs(4, size)
-    mmr_advantages(rewards, embeddings, **options)
+    mmr_advantages(rewards, embeddings, backend=kernel, **options)
     activities = [torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
-        mmr_advantages(rewards, embeddings, **options)
+        mmr_advantages(rewards, embeddings, backend=kernel, **options)
         torch.cuda.synchronize()
     on_device = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    # The CUDA kernel finishes scale="batch" in its one launch, after a memset of its counter.
     assert len(on_device) == launches, [event.name for event in on_device]
 
 
-def test_it_runs_on_the_current_stream() -> None:
+def test_it_runs_on_the_current_stream(kernel: str) -> None:
     rewards, embeddings = inputs(64, 128)
-    expected = mmr_advantages(rewards, embeddings)
+    expected = mmr_advantages(rewards, embeddings, backend=kernel)
     stream = torch.cuda.Stream()
     late = torch.zeros_like(embeddings)
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         torch.cuda._sleep(10_000_000)
         late.copy_(embeddings)
-        result = mmr_advantages(rewards, late)
+        result = mmr_advantages(rewards, late, backend=kernel)
     torch.cuda.current_stream().wait_stream(stream)
     same_bits(result, expected)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-def test_it_runs_on_the_device_of_its_tensors() -> None:
+def test_it_runs_on_the_device_of_its_tensors(kernel: str) -> None:
     here, there = inputs(4, 40), inputs(4, 40, device="cuda:1")
-    result = mmr_advantages(*there, backend="triton")
+    result = mmr_advantages(*there, backend=kernel)
     assert result.device == torch.device("cuda:1")
-    torch.testing.assert_close(result.cpu(), mmr_advantages(*here, backend="triton").cpu())
+    torch.testing.assert_close(result.cpu(), mmr_advantages(*here, backend=kernel).cpu())
 
 
-def test_alignment_is_not_assumed() -> None:
+def test_alignment_is_not_assumed(kernel: str) -> None:
     """The same values, one element further on: another compiled kernel, or a wrong address."""
     rewards, embeddings = inputs(4, 16, dim=64, dtype=torch.bfloat16)
     room = torch.empty(embeddings.numel() + 1, device="cuda", dtype=torch.bfloat16)
     shifted = room[1:].view_as(embeddings).copy_(embeddings)
-    first = mmr_advantages(rewards, embeddings, backend="triton")
-    torch.testing.assert_close(mmr_advantages(rewards, shifted, backend="triton"), first, rtol=1e-5, atol=1e-5)
+    first = mmr_advantages(rewards, embeddings, backend=kernel)
+    torch.testing.assert_close(mmr_advantages(rewards, shifted, backend=kernel), first, rtol=1e-5, atol=1e-5)

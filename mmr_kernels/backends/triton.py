@@ -85,7 +85,7 @@ def why_not(problem: Problem, host: Host) -> str | None:
     """Needs CUDA or ROCm tensors and at most 4096 members a scope; takes every dtype and option of the op."""
     rewards = problem.rewards
     if not rewards.is_cuda and (not rewards.is_cpu or host.interpreter is not None):
-        return f"needs tensors on a CUDA or ROCm device, got {rewards.device}; move them, or leave backend=None"
+        return f"needs tensors on a CUDA or ROCm device, got {rewards.device.type}; move them, or leave backend=None"
     if problem.max_scope_size > LARGEST_SCOPE:
         return (
             f"takes at most {LARGEST_SCOPE} completions a group or batch scope (with group_offsets or group_ids: a"

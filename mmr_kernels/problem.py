@@ -76,7 +76,10 @@ class Outputs(NamedTuple):
 
     def asked(self) -> list[Tensor]:
         """The tensors the op returns."""
-        return [tensor for tensor in self if tensor is not None]
+        if self.lam is not None:
+            return list(self)  # type: ignore[arg-type]
+        only = self.advantages if self.reweighted_rewards is None else self.reweighted_rewards
+        return [only]  # type: ignore[list-item]
 
 
 def allocate_outputs(problem: Problem) -> Outputs:

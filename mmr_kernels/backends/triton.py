@@ -84,7 +84,9 @@ def why_not_here(host: Host) -> str | None:
 def why_not(problem: Problem, host: Host) -> str | None:
     """Needs CUDA or ROCm tensors and at most 4096 members a scope; takes every dtype and option of the op."""
     rewards = problem.rewards
-    if not rewards.is_cuda and (not rewards.is_cpu or host.interpreter is not None):
+    if rewards.is_cpu and host.interpreter is not None:  # every call on the CPU comes by here: nothing to format
+        return "needs tensors on a CUDA or ROCm device, got cpu; move them, or leave backend=None"
+    if not rewards.is_cuda and not rewards.is_cpu:
         return f"needs tensors on a CUDA or ROCm device, got {rewards.device.type}; move them, or leave backend=None"
     if problem.max_scope_size > LARGEST_SCOPE:
         return (

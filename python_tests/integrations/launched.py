@@ -70,6 +70,9 @@ def main(folder: Path) -> None:
     if trainer.accelerator.is_main_process:
         number = trainer.accelerator.num_processes
         (folder / f"{number}.json").write_text(json.dumps(results))
+    # A process that exits with gloo's threads still running may abort ("terminate called without an active exception").
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def train(script: GRPOArguments, args: MMRGRPOConfig, model: ModelConfig) -> Non
     trainer.save_model(args.output_dir)
     if args.push_to_hub:
         trainer.push_to_hub(dataset_name=script.dataset_name)
+    trainer.accelerator.end_training()  # closes trackers and the process group
 
 
 def parse(arguments: list[str]) -> tuple[GRPOArguments, MMRGRPOConfig, ModelConfig]:

@@ -1,0 +1,51 @@
+"""The arms: what each changes of a plain run, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+#: TRL's names for the three variants. DAPO is without dynamic sampling, which TRL lacks, in every arm alike.
+LOSSES: dict[str, dict[str, Any]] = {
+    "GRPO": {"loss_type": "grpo", "scale_rewards": "group"},
+    "Dr. GRPO": {"loss_type": "dr_grpo", "scale_rewards": "none"},
+    "DAPO": {"loss_type": "dapo", "scale_rewards": "group", "epsilon_high": 0.28},
+}
+
+
+class Arm(NamedTuple):
+    """A name and what it sets in ``MMRGRPOConfig``."""
+
+    name: str
+    options: dict[str, Any] = {}  # noqa: RUF012 (never written)
+    grade: str = "binary"
+    shuffled: bool = False  # embeddings of the batch dealt out anew within each group: a control
+
+
+PLAIN = {"mmr_method": "none"}
+SCORE = {"mmr_first_pick": "score"}
+
+#: Each under all three losses.
+MAIN = (
+    Arm("plain", PLAIN),
+    Arm("MMR"),
+    Arm("MMR, scope batch", {"mmr_scope": "batch"}),
+    Arm("SMI", {"mmr_method": "smi"}),
+    Arm("MMR, first pick by score", SCORE),
+    Arm("the same, diversity 1 to 0", {**SCORE, "mmr_diversity_end": 0.0, "mmr_diversity_steps": 0.6}),
+)
+
+#: Each under GRPO alone.
+ABLATIONS = (
+    Arm("plain, entropy bonus", {**PLAIN, "entropy_coef": 0.01}),
+    Arm("MMR, shuffled embeddings", shuffled=True),
+    Arm("MMR, λ 0.3", {"mmr_lam": 0.3}),
+    Arm("MMR, λ 0.5", {"mmr_lam": 0.5}),
+    Arm("MMR, λ 0.7", {"mmr_lam": 0.7}),
+    Arm("MMR, λ 0.9", {"mmr_lam": 0.9}),
+    Arm("MMR, equal groups get 0", {"mmr_degenerate": "zero"}),
+    Arm("MMR, policy embedder", {"mmr_embedder": "policy"}),
+    Arm("plain, graded", PLAIN, grade="graded"),
+    Arm("MMR, graded", grade="graded"),
+)
+
+ARMS = {arm.name: arm for arm in (*MAIN, *ABLATIONS)}

@@ -1,0 +1,68 @@
+"""Which runs the study has: pilots that choose each arm's learning rate, then the arms on fresh seeds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from bench.convergence.training.arms import ABLATIONS, LOSSES, MAIN
+from bench.convergence.training.problems import FAMILIES
+from bench.convergence.training.results import Row, accuracy, steps_to
+from bench.convergence.training.run import Run
+
+RATES = (5e-5, 1e-4, 2e-4, 4e-4)
+PILOT_SEEDS = (1000, 1001)
+SEEDS = tuple(range(8))
+STEPS = {"hidden": 200, "single": 150}
+PROMPTS_A_STEP = 8
+LEVEL = 0.95  # of the plain arm's peak: what "reached" means
+
+
+def pilots() -> list[Run]:
+    """Every arm at every rate, under GRPO."""
+    return [
+        Run(family, "GRPO", arm.name, rate, seed, STEPS[family], PROMPTS_A_STEP)
+        for arm in (*MAIN, *ABLATIONS)
+        for family in FAMILIES
+        for seed in PILOT_SEEDS
+        for rate in RATES
+    ]
+
+
+def chosen_rates(rows: list[Row]) -> dict[tuple[str, str], float]:
+    """For each family and arm, the rate that reached the plain arm's level in fewest steps in the pilots.
+
+    A pilot that never did counts as twice its length. The three losses share the choice: on-policy they differ by a
+    factor that Adam takes out, and by how lengths are weighted.
+    """
+    pilots = [row for row in rows if row["seed"] in PILOT_SEEDS]
+    taken: dict[tuple[str, str], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in pilots:
+        plain = "plain, graded" if row["arm"].endswith("graded") else "plain"
+        peak = max(
+            accuracy(other).max() for other in pilots if other["family"] == row["family"] and other["arm"] == plain
+        )
+        steps = min(steps_to(row, LEVEL * peak), 2.0 * row["steps"])
+        taken[row["family"], row["arm"]][row["learning_rate"]].append(steps)
+    return {key: min(rates, key=lambda rate: np.mean(rates[rate])) for key, rates in taken.items()}
+
+
+def study(rows: list[Row]) -> list[Run]:
+    """The arms at their rates, on seeds that no pilot saw; what matters most first."""
+    rates = chosen_rates(rows)
+    arms = [("GRPO", arm) for arm in (*MAIN, *ABLATIONS)]
+    arms += [(loss, arm) for loss in LOSSES if loss != "GRPO" for arm in MAIN]
+    return [
+        Run(family, loss, arm.name, rates[family, arm.name], seed, STEPS[family], PROMPTS_A_STEP)
+        for loss, arm in arms
+        if all((family, arm.name) in rates for family in FAMILIES)
+        for seed in SEEDS
+        for family in FAMILIES
+    ]
+
+
+def quick() -> list[Run]:
+    """Two steps of every arm on one family, and of every loss: that all of it runs."""
+    losses = [("GRPO", arm) for arm in (*MAIN, *ABLATIONS)] + [(loss, MAIN[1]) for loss in LOSSES if loss != "GRPO"]
+    return [Run("single", loss, arm.name, RATES[0], 0, 2, 2) for loss, arm in losses]

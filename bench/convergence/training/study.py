@@ -1,0 +1,51 @@
+"""Run the study, over as many processes as asked for; a run whose row is there already is not run again.
+
+python -m bench.convergence.training.study pilots    # chooses each arm's learning rate
+python -m bench.convergence.training.study study
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bench.convergence.training import plan, results
+from bench.convergence.training.run import Run, train
+
+RESULTS = Path("docs/figures/convergence/training-runs.jsonl")
+
+
+def runs_of(part: str, rows: list[results.Row]) -> list[Run]:
+    """Those of the part that have no row yet."""
+    runs = {"pilots": plan.pilots, "quick": plan.quick, "study": lambda: plan.study(rows)}[part]()
+    done = {results.run_of(row) for row in rows}
+    return [run for run in runs if run not in done]
+
+
+def main(
+    part: Annotated[Literal["pilots", "study", "quick"], typer.Argument(help="Which runs.")],
+    results_path: Annotated[Path, typer.Option("--results", help="A JSON line a run, added to.")] = RESULTS,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+) -> None:
+    """Run what is missing, with a bar that says how long it still takes."""
+    runs = runs_of(part, results.read(results_path))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    context = multiprocessing.get_context("spawn")
+    with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[last]}")) as progress:
+        task = progress.add_task("training", total=len(runs), last="")
+        with ProcessPoolExecutor(workers, context) as pool:
+            for future in as_completed([pool.submit(train, run) for run in runs]):
+                row = future.result()
+                results.append(results_path, row)
+                progress.update(
+                    task, advance=1, last=f"{row['family']}, {row['arm']}: {row['curves']['accuracy'][-1]:.3f}"
+                )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -13,12 +13,13 @@ LOSSES: dict[str, dict[str, Any]] = {
 
 
 class Arm(NamedTuple):
-    """A name and what it sets in ``MMRGRPOConfig``."""
+    """A name, what it sets in ``MMRGRPOConfig``, and what else it changes."""
 
     name: str
     options: dict[str, Any] = {}  # noqa: RUF012 (never written)
     grade: str = "binary"
     shuffled: bool = False  # embeddings of the batch dealt out anew within each group: a control
+    rate_of: str = ""  # the arm whose learning rate it takes; its own if none is named
 
 
 PLAIN = {"mmr_method": "none"}
@@ -37,13 +38,13 @@ MAIN = (
 #: Each under GRPO alone.
 ABLATIONS = (
     Arm("plain, entropy bonus", {**PLAIN, "entropy_coef": 0.01}),
-    Arm("MMR, shuffled embeddings", shuffled=True),
-    Arm("MMR, λ 0.3", {"mmr_lam": 0.3}),
-    Arm("MMR, λ 0.5", {"mmr_lam": 0.5}),
-    Arm("MMR, λ 0.7", {"mmr_lam": 0.7}),
-    Arm("MMR, λ 0.9", {"mmr_lam": 0.9}),
-    Arm("MMR, equal groups get 0", {"mmr_degenerate": "zero"}),
-    Arm("MMR, policy embedder", {"mmr_embedder": "policy"}),
+    Arm("MMR, shuffled embeddings", shuffled=True, rate_of="MMR"),
+    Arm("MMR, λ 0.3", {"mmr_lam": 0.3}, rate_of="MMR"),
+    Arm("MMR, λ 0.5", {"mmr_lam": 0.5}, rate_of="MMR"),
+    Arm("MMR, λ 0.7", {"mmr_lam": 0.7}, rate_of="MMR"),
+    Arm("MMR, λ 0.9", {"mmr_lam": 0.9}, rate_of="MMR"),
+    Arm("MMR, equal groups get 0", {"mmr_degenerate": "zero"}, rate_of="MMR"),
+    Arm("MMR, policy embedder", {"mmr_embedder": "policy"}, rate_of="MMR"),
     Arm("plain, graded", PLAIN, grade="graded"),
     Arm("MMR, graded", grade="graded"),
 )

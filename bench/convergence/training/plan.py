@@ -11,19 +11,20 @@ from bench.convergence.training.problems import FAMILIES
 from bench.convergence.training.results import Row, accuracy, steps_to
 from bench.convergence.training.run import Run
 
-RATES = (5e-5, 1e-4, 2e-4, 4e-4)
+RATES = (1e-4, 2e-4, 4e-4)
 PILOT_SEEDS = (1000, 1001)
 SEEDS = tuple(range(8))
-STEPS = {"hidden": 200, "single": 150}
+STEPS = {"hidden": 160, "single": 80}
 PROMPTS_A_STEP = 8
 LEVEL = 0.95  # of the plain arm's peak: what "reached" means
 
 
 def pilots() -> list[Run]:
-    """Every arm at every rate, under GRPO."""
+    """Every arm that has a rate of its own at every rate, under GRPO."""
     return [
         Run(family, "GRPO", arm.name, rate, seed, STEPS[family], PROMPTS_A_STEP)
         for arm in (*MAIN, *ABLATIONS)
+        if not arm.rate_of
         for family in FAMILIES
         for seed in PILOT_SEEDS
         for rate in RATES
@@ -45,19 +46,30 @@ def chosen_rates(rows: list[Row]) -> dict[tuple[str, str], float]:
         )
         steps = min(steps_to(row, LEVEL * peak), 2.0 * row["steps"])
         taken[row["family"], row["arm"]][row["learning_rate"]].append(steps)
-    return {key: min(rates, key=lambda rate: np.mean(rates[rate])) for key, rates in taken.items()}
+    own = {key: min(rates, key=lambda rate: np.mean(rates[rate])) for key, rates in taken.items()}
+    borrowed = {
+        (family, arm.name): own[family, arm.rate_of]
+        for arm in ABLATIONS
+        for family in FAMILIES
+        if (family, arm.rate_of) in own
+    }
+    return own | borrowed
 
 
 def study(rows: list[Row]) -> list[Run]:
-    """The arms at their rates, on seeds that no pilot saw; what matters most first."""
+    """The arms at their rates, on seeds that no pilot saw; what matters most first.
+
+    Raises:
+        KeyError: an arm has no pilots yet.
+    """
     rates = chosen_rates(rows)
-    arms = [("GRPO", arm) for arm in (*MAIN, *ABLATIONS)]
-    arms += [(loss, arm) for loss in LOSSES if loss != "GRPO" for arm in MAIN]
+    stages = [[("GRPO", arm) for arm in MAIN], [("GRPO", arm) for arm in ABLATIONS]]
+    stages.append([(loss, arm) for loss in LOSSES if loss != "GRPO" for arm in MAIN])
     return [
         Run(family, loss, arm.name, rates[family, arm.name], seed, STEPS[family], PROMPTS_A_STEP)
-        for loss, arm in arms
-        if all((family, arm.name) in rates for family in FAMILIES)
+        for stage in stages
         for seed in SEEDS
+        for loss, arm in stage
         for family in FAMILIES
     ]
 
@@ -65,4 +77,4 @@ def study(rows: list[Row]) -> list[Run]:
 def quick() -> list[Run]:
     """Two steps of every arm on one family, and of every loss: that all of it runs."""
     losses = [("GRPO", arm) for arm in (*MAIN, *ABLATIONS)] + [(loss, MAIN[1]) for loss in LOSSES if loss != "GRPO"]
-    return [Run("single", loss, arm.name, RATES[0], 0, 2, 2) for loss, arm in losses]
+    return [Run("single", loss, arm.name, 1e-4, 0, 2, 2) for loss, arm in losses]

@@ -20,7 +20,7 @@ from bench.convergence.training.problems import FAMILIES, LONGEST_ANSWER, proble
 from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRGRPOTrainer
 
 GROUP_SIZE = 8
-EVALUATE_EVERY = 20
+EVALUATIONS = 10  # of a run, beside the one at its start
 #: What is kept of TRL's log, at every evaluation.
 LOGGED = ("reward", "entropy", "mmr/lambda", "mmr/similarity_mean", "mmr/equal_reward_groups",
           "mmr/reward_before", "mmr/reward_after", "mmr/reward_advantage_correlation")  # fmt: skip
@@ -55,8 +55,8 @@ class Shuffled(MMRGRPOTrainer):
 class Recorder(TrainerCallback):
     """Evaluates every few steps and keeps time: processor seconds of training alone, evaluation taken out."""
 
-    def __init__(self, evaluation: Evaluation, checker: Checker) -> None:
-        self.evaluation, self.checker = evaluation, checker
+    def __init__(self, evaluation: Evaluation, checker: Checker, every: int) -> None:
+        self.evaluation, self.checker, self.every = evaluation, checker, every
         self.rows: dict[str, list[Any]] = {name: [] for name in ("step", "shares", "accuracy", "distinct", *LOGGED)}
         self.seconds = 0.0
         self.mark = 0.0
@@ -65,7 +65,7 @@ class Recorder(TrainerCallback):
         self.record(kwargs["model"], 0, {})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        due = state.global_step % EVALUATE_EVERY == 0 or state.global_step == state.max_steps
+        due = state.global_step % self.every == 0 or state.global_step == state.max_steps
         if due and logs and "reward" in logs:
             self.seconds += time.process_time() - self.mark
             self.record(kwargs["model"], state.global_step, logs)
@@ -90,7 +90,7 @@ def train(run: Run) -> dict[str, Any]:
     family, arm = FAMILIES[run.family], ARMS[run.arm]
     names, (training, held_out) = policy.tokenizer(), problems()
     checker = Checker(family, arm.grade, run.seed, GROUP_SIZE)
-    recorder = Recorder(Evaluation(family, held_out, names), checker)
+    recorder = Recorder(Evaluation(family, held_out, names), checker, max(1, run.steps // EVALUATIONS))
     with tempfile.TemporaryDirectory() as folder:
         args = MMRGRPOConfig(
             folder,

@@ -12,22 +12,37 @@ from pathlib import Path
 
 import torch
 
+import mmr_kernels
+
 Call = Callable[[], object]
+#: Microseconds of one call.
+Clock = Callable[[Call], float]
+
+#: Reported where they are installed.
+OPTIONAL_PACKAGES = ("triton", "pyversity", "langchain-core")
+FEWEST_TURNS = 5
 
 
-def interleaved(calls: dict[str, Call], seconds: float, warm_up: int = 1) -> dict[str, list[float]]:
-    """Microseconds of each call, one sample a turn; each is run once untimed just before, to find its caches warm."""
+def wall_clock(call: Call) -> float:
+    """The host's clock; the call is run once untimed just before, to find its caches warm."""
+    call()
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e6
+
+
+def interleaved(
+    calls: dict[str, Call], seconds: float, warm_up: int = 1, clock: Clock = wall_clock
+) -> dict[str, list[float]]:
+    """Microseconds of each call, one sample a turn."""
     for call in calls.values():
         for _ in range(warm_up):
             call()
     samples: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(samples[next(iter(calls))]) < 5:
+    while time.perf_counter() < end or len(samples[next(iter(calls))]) < FEWEST_TURNS:
         for name, call in calls.items():
-            call()
-            start = time.perf_counter()
-            call()
-            samples[name].append((time.perf_counter() - start) * 1e6)
+            samples[name].append(clock(call))
     return samples
 
 
@@ -49,10 +64,23 @@ def machine() -> dict[str, object]:
     if cpuinfo.exists():
         names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    return {"processor": model, "threads": torch.get_num_threads(), "system": platform.platform()}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "processor": model,
+        "vector_code": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "system": platform.platform(),
+    }
 
 
 def versions() -> dict[str, str]:
     """Of what takes part."""
-    names = ("mmr-kernels", "torch", "numpy")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+    found = {"python": platform.python_version(), "mmr-kernels": mmr_kernels.__version__}
+    found |= {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
+    for name in OPTIONAL_PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -18,7 +18,7 @@ from mmr_kernels.benchmark.providers import providers
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CASES = list(dict.fromkeys(case for sweep in sweeps(quick=True).values() for case in sweep.cases))
 PAIRS = [
-    pytest.param(case, provider, id=f"{case}-{provider.name}")
+    pytest.param(case, provider, id=f"{'x'.join(map(str, case[:3]))}-{'-'.join(case[3:])}-{provider.name}")
     for case in CASES
     for provider in providers(DEVICE)
     if provider.task == case.task and (case == CASES[0] or provider.name != "batched+torch.compile")

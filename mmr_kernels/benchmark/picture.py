@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmr_kernels.benchmark.cases import sweeps
+from mmr_kernels.benchmark.cases import Sweep
 from mmr_kernels.benchmark.exponents import sweep_points
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ PANELS = {
 LABEL_GAP = 0.052
 
 
-def draw(report: dict[str, Any], quick: bool, path: Path) -> None:
+def draw(report: dict[str, Any], sweeps: dict[str, Sweep], path: Path) -> None:
     """Write a PNG, a column for each sweep in ``PANELS`` that was measured, log-log, each line with its name."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -43,7 +43,9 @@ def draw(report: dict[str, Any], quick: bool, path: Path) -> None:
     rows = report["rows"]
     measured = {}
     for name in PANELS:
-        sweep = sweeps(quick)[name]
+        if name not in sweeps:
+            continue
+        sweep = sweeps[name]
         lines = {p: sweep_points(rows, sweep, p, "median_us") for p in dict.fromkeys(row["provider"] for row in rows)}
         if any(len(line) > 1 for provider, line in lines.items() if provider != "bmm"):
             measured[name] = sweep
@@ -68,7 +70,7 @@ def draw(report: dict[str, Any], quick: bool, path: Path) -> None:
     figure.savefig(path, format="png", dpi=120)
 
 
-def _lines(axes: Axes, rows: list[dict[str, Any]], sweep: Any, spread: bool) -> None:
+def _lines(axes: Axes, rows: list[dict[str, Any]], sweep: Sweep, spread: bool) -> None:
     """Each provider's line: time with its spread, or the ratio."""
     field = "median_us" if spread else "ratio_to_bmm"
     axes.set(xscale="log", yscale="log")

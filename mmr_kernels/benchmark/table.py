@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mmr_kernels.benchmark.cases import Sweep, sweeps
+from mmr_kernels.benchmark.cases import Sweep
 from mmr_kernels.benchmark.exponents import find_row
 from mmr_kernels.benchmark.run import FIELDS
 
 
-def print_report(report: dict[str, Any], quick: bool) -> None:
-    """Print it all."""
+def print_report(report: dict[str, Any], sweeps: dict[str, Sweep]) -> None:
+    """Print it all; ``sweeps`` are those that were measured."""
     console = Console()
-    for name, sweep in sweeps(quick).items():
+    for name, sweep in sweeps.items():
         table = _sweep_table(report, name, sweep)
         if table is not None:
             console.print(table)

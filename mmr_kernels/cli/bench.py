@@ -6,11 +6,14 @@ import csv
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mmr_kernels.cli.files import InputError, check_format, replacing
+
+if TYPE_CHECKING:
+    from mmr_kernels.benchmark.cases import Sweep
 
 SWEEPS = ("table", "groups", "group_size", "dim", "dtype", "scope", "selection")
 
@@ -42,15 +45,15 @@ def bench(
         _check_choice("--sweep", sweep, SWEEPS)
         if seconds is not None and not 0 < seconds < float("inf"):
             raise InputError(f"--seconds takes a positive number, got {seconds}")
-        report = _measure(quick, provider, sweep, device, seconds, plot)
+        report, sweeps = _measure(quick, provider, sweep, device, seconds, plot)
         report = {"command": _command(outputs, quick, provider, sweep, device, seconds)} | report
-        _write(report, json_path, csv_path, plot, quick)
+        _write(report, sweeps, json_path, csv_path, plot)
     except (InputError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
     from mmr_kernels.benchmark.table import print_report
 
-    print_report(report, quick)
+    print_report(report, sweeps)
     for path, _ in outputs.values():
         if path is not None:
             typer.echo(f"wrote {path}")
@@ -66,7 +69,7 @@ def _measure(
     device: str | None,
     seconds: float | None,
     plot: Path | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Sweep]]:
     import torch
 
     from mmr_kernels.benchmark.cases import sweeps
@@ -101,11 +104,15 @@ def _measure(
             progress.update(task, total=total)
             return lambda: progress.advance(task)
 
-        return run(wanted, chosen, limits, device, track)
+        return run(wanted, chosen, limits, device, track), wanted
 
 
 def _write(
-    report: dict[str, Any], json_path: Path | None, csv_path: Path | None, plot: Path | None, quick: bool
+    report: dict[str, Any],
+    sweeps: dict[str, Sweep],
+    json_path: Path | None,
+    csv_path: Path | None,
+    plot: Path | None,
 ) -> None:
     """All files or none."""
     with replacing([path for path in (json_path, csv_path, plot) if path is not None]) as temporaries:
@@ -121,7 +128,7 @@ def _write(
         if plot is not None:
             from mmr_kernels.benchmark.picture import draw
 
-            draw(report, quick, temporaries[plot])
+            draw(report, sweeps, temporaries[plot])
 
 
 def _check_outputs(outputs: dict[str, tuple[Path | None, str]]) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mmr_kernels import mmr_advantages, mmr_reweight
-from mmr_kernels.benchmark.cases import Case, make_inputs
+from mmr_kernels.benchmark.baselines import group_advantages
+from mmr_kernels.benchmark.cases import Case, Inputs, make_inputs
 from mmr_kernels.benchmark.correctness import wrong_advantages, wrong_selection
 
 CASES = [Case(5, 7, 24), Case(3, 6, 16, "bfloat16"), Case(4, 5, 24, scope="batch"), Case(1, 300, 16)]
@@ -46,6 +47,17 @@ def test_one_wrong_element_is_found() -> None:
         values[3, 2] = kept
     assert wrong_advantages(inputs, advantages, reweighted) is None
     assert "(5, 7)" in str(wrong_advantages(inputs, advantages[:4], reweighted))
+
+
+def test_a_second_best_pick_is_found_though_its_numbers_follow_from_it() -> None:
+    rewards = torch.tensor([[1.0, 0.9, 0.88]])
+    embeddings = torch.tensor([[[1.0, 0, 0], [0, 1, 0], [0, 0.9, 0.19**0.5]]])
+    lam = rewards.std(correction=0).sigmoid()
+    # The last is picked second, and the one in the middle, 0.9 similar to it, comes last.
+    new = torch.stack([rewards[0, 0], lam * 0.9 - (1 - lam) * 0.9, lam * 0.88]).unsqueeze(0)
+    said = wrong_advantages(Inputs(Case(1, 3, 3), rewards, embeddings, None), group_advantages(new), new)
+    assert said is not None
+    assert "behind" in said
 
 
 def test_two_picks_in_the_wrong_order_are_found() -> None:

@@ -53,7 +53,7 @@ format: $(READY)
 
 # The cases of `mmr-kernels bench` under pytest-benchmark; ARGS="--benchmark-save=NAME", "--benchmark-compare=*_NAME".
 bench: $(READY)
-	$(BIN)/pytest bench $(ARGS)
+	$(BIN)/pytest bench --benchmark-columns=median,iqr,min,rounds $(ARGS)
 
 # The table of README.md and docs/cpu.md.
 bench-cpu: $(READY)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from mmr_kernels.backends import BACKENDS, machine_reasons
-from mmr_kernels.benchmark import baselines, measure
+from mmr_kernels.benchmark import baselines, gpu, measure
 from mmr_kernels.benchmark.cases import Case, Inputs, Sweep, make_inputs, sweeps
 from mmr_kernels.benchmark.correctness import wrong_advantages
 from mmr_kernels.benchmark.exponents import exponents
@@ -192,6 +195,21 @@ def test_the_compiled_baseline_is_right_and_bounded() -> None:
     if provider.why_not_here is not None:
         pytest.skip(f"{provider.name}: {provider.why_not_here}")
     assert provider.prepare(make_inputs(Case(2, 2, 8), "cpu")).wrong() is None
+
+
+def test_the_floor_is_the_bytes_over_the_bandwidth() -> None:
+    inputs = make_inputs(Case(2, 4, 8, "bfloat16"), "cpu")
+    figures = gpu.against_floor(inputs, median_us=3.0, copy_gb_per_s=0.1)
+    moved = 2 * 4 * 8 * 2 + 2 * (2 * 4 * 4)  # embeddings; rewards and advantages
+    assert figures == {"bytes": moved, "gb_per_s": moved / 3e3, "floor_us": moved / 100, "ratio_to_floor": 300 / moved}
+
+
+def test_the_suite_under_pytest_benchmark_runs() -> None:
+    chosen = ["-k", "1x6x512 and (torch or loop) and not compile", "--benchmark-disable", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "bench", *chosen]
+    root = Path(__file__).parents[2]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=120)
+    assert "2 passed" in result.stdout, result.stdout
 
 
 @pytest.mark.parametrize("quick", [False, True])

@@ -52,14 +52,14 @@ def sweeps(quick: bool = False) -> dict[str, Sweep]:
     group_sizes = (4, 8, 16, 32) if quick else (4, 8, 16, 32, 64, 128)
     dims = (128, 512, 2048) if quick else (64, 128, 256, 512, 1024, 2048, 4096)
     candidates = (32, 64, 128) if quick else (64, 128, 256, 512, 1024)
-    batch = BASE._replace(groups=16 if quick else 64, scope="batch")
+    base = BASE._replace(groups=16) if quick else BASE
     return {
         "table": Sweep([BASE, Case(1, 6, 512)] if quick else TABLE),
-        "groups": Sweep([BASE._replace(groups=size) for size in groups], "groups"),
-        "group_size": Sweep([BASE._replace(group_size=size) for size in group_sizes], "group_size"),
-        "dim": Sweep([BASE._replace(dim=size) for size in dims], "dim"),
-        "dtype": Sweep([BASE._replace(dtype=name) for name in ("float32", "bfloat16", "float16")]),
-        "scope": Sweep([batch._replace(scope="group"), batch]),
+        "groups": Sweep([base._replace(groups=size) for size in groups], "groups"),
+        "group_size": Sweep([base._replace(group_size=size) for size in group_sizes], "group_size"),
+        "dim": Sweep([base._replace(dim=size) for size in dims], "dim"),
+        "dtype": Sweep([base._replace(dtype=name) for name in ("float32", "bfloat16", "float16")]),
+        "scope": Sweep([base, base._replace(scope="batch")]),
         "selection": Sweep([Case(1, size, 512, task="selection") for size in candidates], "group_size"),
     }
 

@@ -32,15 +32,14 @@ def wall_clock(call: Call) -> float:
 
 
 def interleaved(
-    calls: dict[str, Call], seconds: float, warm_up: int = 1, clock: Clock = wall_clock
+    calls: dict[str, Call], seconds: float, clock: Clock = wall_clock, fewest: int = FEWEST_TURNS
 ) -> dict[str, list[float]]:
-    """Microseconds of each call, one sample a turn."""
+    """Microseconds of each call, one sample a turn, for so many seconds and ``fewest`` turns at least."""
     for call in calls.values():
-        for _ in range(warm_up):
-            call()
+        call()
     samples: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(samples[next(iter(calls))]) < FEWEST_TURNS:
+    while time.perf_counter() < end or len(samples[next(iter(calls))]) < fewest:
         for name, call in calls.items():
             samples[name].append(clock(call))
     return samples

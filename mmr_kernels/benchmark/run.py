@@ -23,16 +23,17 @@ BMM = "bmm"
 
 
 class Limits(NamedTuple):
-    """Time to spend, in seconds."""
+    """Time to spend, in seconds, and turns to take."""
 
     each: float  # on the turns of one provider with bmm, in one case
     longest_call: float  # beyond it a provider is left out of larger cases
     longest_check: float  # the same for its first call, a compiler's time included
+    fewest_turns: int
 
     @classmethod
     def of(cls, quick: bool) -> Limits:
         """Those of ``--quick``, or the usual."""
-        return cls(0.05, 0.06, 5.0) if quick else cls(0.6, 1.5, 60.0)
+        return cls(0.05, 0.05, 5.0, 3) if quick else cls(0.6, 1.5, 60.0, 5)
 
 
 class Run:
@@ -69,7 +70,7 @@ class Run:
                 calls = {BMM: bmm, provider.name: trial.call}
                 if ours is not None and provider.kind != "ours":
                     calls[ours[0]] = ours[1]
-                samples = interleaved(calls, self.limits.each, clock=self.clock)
+                samples = interleaved(calls, self.limits.each, self.clock, self.limits.fewest_turns)
                 of_bmm += samples[BMM]
                 timed.append(_row(case, provider.name, samples[provider.name], samples[BMM]))
                 self._note_time(provider, inputs, samples[provider.name], timed[-1]["median_us"])

@@ -22,7 +22,7 @@ from mmr_kernels.benchmark.provider import Provider, Trial
 from mmr_kernels.benchmark.providers import providers
 from mmr_kernels.benchmark.run import FIELDS, Limits, run
 
-LIMITS = Limits(0.01, 10.0, 10.0)
+LIMITS = Limits(0.01, 10.0, 10.0, 2)
 SMALL, LARGE = Case(2, 4, 8), Case(4, 4, 8)
 TINY = {"groups": Sweep([SMALL, LARGE], "groups")}
 
@@ -96,7 +96,7 @@ def test_rows_have_exactly_the_fields() -> None:
 def test_a_slow_provider_is_left_out_of_larger_cases_alone() -> None:
     other = Case(1, 6, 8)  # fewer groups than SMALL, larger ones: neither is the larger
     plan = {"groups": Sweep([LARGE, SMALL, other])}
-    report = run(plan, [planted("slow", microseconds=2e4), planted("fast")], Limits(0.01, 0.01, 10.0), "cpu")
+    report = run(plan, [planted("slow", microseconds=2e4), planted("fast")], Limits(0.01, 0.01, 10.0, 2), "cpu")
     assert {row["groups"] for row in report["rows"] if row["provider"] == "fast"} == {1, 2, 4}
     assert {row["groups"] for row in report["rows"] if row["provider"] == "slow"} == {1, 2}
     (left_out,) = report["left_out"]
@@ -105,7 +105,7 @@ def test_a_slow_provider_is_left_out_of_larger_cases_alone() -> None:
 
 
 def test_a_provider_slow_to_start_is_left_out_of_larger_cases() -> None:
-    report = run(TINY, [planted("compiles", start=0.02)], Limits(0.01, 10.0, 0.01), "cpu")
+    report = run(TINY, [planted("compiles", start=0.02)], Limits(0.01, 10.0, 0.01, 2), "cpu")
     assert [row["groups"] for row in report["rows"] if row["provider"] == "compiles"] == [2]
     assert "to start at 2 × 4 × 8" in report["left_out"][0]["reason"]
 

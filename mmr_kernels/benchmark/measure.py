@@ -32,14 +32,22 @@ def wall_clock(call: Call) -> float:
 
 
 def interleaved(
-    calls: dict[str, Call], seconds: float, clock: Clock = wall_clock, fewest: int = FEWEST_TURNS
+    calls: dict[str, Call],
+    seconds: float,
+    clock: Clock = wall_clock,
+    fewest: int = FEWEST_TURNS,
+    pause: float = 0.0,
 ) -> dict[str, list[float]]:
-    """Microseconds of each call, one sample a turn, for so many seconds and ``fewest`` turns at least."""
+    """Microseconds of each call, one sample a turn, for so many seconds and ``fewest`` turns at least.
+
+    ``pause``: seconds before each turn, for what the last call of the turn before left running.
+    """
     for call in calls.values():
         call()
     samples: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(samples[next(iter(calls))]) < fewest:
+        time.sleep(pause)
         for name, call in calls.items():
             samples[name].append(clock(call))
     return samples

@@ -57,6 +57,7 @@ def draw(report: dict[str, Any], sweeps: dict[str, Sweep], path: Path) -> None:
         _lines(above, rows, sweep, spread=True)
         _lines(below, rows, sweep, spread=False)
         below.axhline(1, color="black", linewidth=1, linestyle=(0, (4, 2)))
+        below.text(0.995, 1, "bmm", va="bottom", ha="right", size="small", transform=below.get_yaxis_transform())
         for axes in (above, below):
             axes.set_xlabel(PANELS[name].format(**sweep.cases[0]._asdict()))
             axes.spines[["top", "right"]].set_visible(False)
@@ -106,6 +107,7 @@ def _label(axes: Axes, ends: list[tuple[str, float, float, Any]]) -> None:
         place = max((np.log(y) - low) / (high - low), lowest)
         lowest = place + LABEL_GAP
         height = float(np.exp(low + place * (high - low)))
+        box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
         axes.annotate(
-            name, (x, height), (7, 0), textcoords="offset points", va="center", size="small", color=color
+            name, (x, height), (7, 0), textcoords="offset points", va="center", size="small", color=color, bbox=box
         )  # fmt: skip

@@ -63,7 +63,7 @@ bench-cpu: $(READY)
 bench-gpu: $(READY)
 	$(BIN)/mmr-kernels bench --device cuda --json bench-gpu.json --plot bench-gpu.png
 
-# The figures of docs/benchmark.md, with both peers; about ten minutes.
+# The figures of docs/benchmark.md, with both peers; four minutes and what compiling takes.
 bench-figures: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/mmr-kernels bench --device cpu --json docs/figures/bench.json --csv docs/figures/bench.csv \

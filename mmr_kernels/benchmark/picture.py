@@ -89,7 +89,8 @@ def _lines(axes: Axes, rows: list[dict[str, Any]], sweep: Sweep, spread: bool) -
                 [value for _, value in sweep_points(rows, sweep, provider, end)] for end in ("p20_us", "p80_us")
             )
             axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
-        ends.append((provider.partition(", selection")[0], float(x[-1]), float(y[-1]), style["color"]))
+        name = "compiled" if provider == "batched+torch.compile" else provider.partition(", selection")[0]
+        ends.append((name, float(x[-1]), float(y[-1]), style["color"]))
         sizes.update(int(value) for value in x)
     axes.set_xticks(sorted(sizes), [f"{size:,}" for size in sorted(sizes)])
     axes.minorticks_off()
@@ -102,10 +103,10 @@ def _label(axes: Axes, ends: list[tuple[str, float, float, Any]]) -> None:
     low, high = np.log(axes.get_ylim())
     left, right = np.log(axes.get_xlim())
     axes.set_xlim(np.exp(left), np.exp(right + 0.42 * (right - left)))  # room for the names
-    lowest = 0.0
+    lowest: dict[float, float] = {}  # free height above the labels of lines that end at the same size
     for name, x, y, color in sorted(ends, key=lambda end: end[2]):
-        place = max((np.log(y) - low) / (high - low), lowest)
-        lowest = place + LABEL_GAP
+        place = max((np.log(y) - low) / (high - low), lowest.get(x, 0.0))
+        lowest[x] = place + LABEL_GAP
         height = float(np.exp(low + place * (high - low)))
         box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
         axes.annotate(

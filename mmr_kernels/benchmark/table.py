@@ -43,7 +43,7 @@ def _sweep_table(report: dict[str, Any], name: str, sweep: Sweep) -> Table | Non
     table = Table(title=f"sweep {name}: groups × size × dimensions", title_justify="left")
     table.add_column("")
     for provider in found:
-        table.add_column(provider, justify="right")
+        table.add_column(provider, justify="right", overflow="fold")
     for number, case in enumerate(sweep.cases):
         cells = [found[provider][number] for provider in found]
         if any(cells):

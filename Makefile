@@ -6,7 +6,7 @@ CSRC := $(wildcard csrc/* csrc/simt/*) setup.py
 READY := $(VENV)/ready
 OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
-.PHONY: demo test test-triton test-gpu test-vllm check format bench-cpu bench-gpu bench-cuda-launch \
+.PHONY: demo test test-triton test-gpu test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch \
 	kernels-report sanitize simt wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
@@ -51,13 +51,23 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The cases of `mmr-kernels bench` under pytest-benchmark; ARGS="--benchmark-save=NAME", "--benchmark-compare=*_NAME".
+bench: $(READY)
+	$(BIN)/pytest bench --benchmark-columns=median,iqr,min,rounds $(ARGS)
+
 # The table of README.md and docs/cpu.md.
 bench-cpu: $(READY)
-	$(BIN)/python -m bench.cpu --json docs/figures/bench-cpu.json
+	$(BIN)/mmr-kernels bench --sweep table --device cpu --seconds 4 --json docs/figures/bench-cpu.json
 
-# Time on a GPU against the floors and the eager baselines.
+# Everything on a GPU: its clock, graph replay, bandwidth against the floor; the picture.
 bench-gpu: $(READY)
-	$(BIN)/python -m bench.gpu
+	$(BIN)/mmr-kernels bench --device cuda --json bench-gpu.json --plot bench-gpu.png
+
+# The figures of docs/benchmark.md, with both peers; four minutes and what compiling takes.
+bench-figures: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/mmr-kernels bench --device cpu --json docs/figures/bench.json --csv docs/figures/bench.csv \
+		--plot docs/figures/bench.png
 
 # Compiles the kernels for GPUs that needn't be there, disassembles them, writes docs/kernels-report.md and .json.
 kernels-report: $(READY)

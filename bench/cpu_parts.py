@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 import mmr_kernels
-from bench.measure import Call, interleaved, machine, summary, versions
 from mmr_kernels import _cpu, ops
+from mmr_kernels.benchmark.measure import Call, interleaved, machine, summary, versions
 from mmr_kernels.options import pack
 
 GROUPS, GROUP_SIZE, DIM = 64, 16, 512

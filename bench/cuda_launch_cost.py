@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 import mmr_kernels
-from bench import measure
 from mmr_kernels import backends
 from mmr_kernels.backends import Host, cuda
 from mmr_kernels.backends.extension import arguments
+from mmr_kernels.benchmark import measure
 from mmr_kernels.problem import Problem, allocate_outputs
 
 

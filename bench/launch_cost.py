@@ -16,8 +16,8 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
-from bench import measure
 from mmr_kernels.backends import triton as backend
+from mmr_kernels.benchmark import measure
 from mmr_kernels.kernels.advantages import mmr_kernel
 from mmr_kernels.problem import Problem, allocate_outputs
 

@@ -33,7 +33,7 @@ class Configuration(NamedTuple):
     num_stages: int  # steps along D in flight
 
 
-#: By members and bytes an element. ``make bench-gpu`` prints a better table where it finds one.
+#: By members and bytes an element. ``python -m bench.triton_tune`` prints a better table where it finds one.
 CONFIGURATIONS = {
     (16, 2): Configuration(16, True, 16, 128, 1, 4),
     (16, 4): Configuration(16, True, 16, 64, 1, 4),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mmr_kernels import __version__
+from mmr_kernels.cli.bench import bench
 from mmr_kernels.cli.grpo import grpo
 from mmr_kernels.cli.info import info
 from mmr_kernels.cli.score import score
@@ -37,6 +38,7 @@ def _options(
 
 app.command()(info)
 app.command()(score)
+app.command()(bench)
 app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

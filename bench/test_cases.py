@@ -1,0 +1,41 @@
+"""The cases of ``mmr-kernels bench`` under pytest-benchmark: ``make bench``, one test a case and provider.
+
+make bench ARGS="--benchmark-save=before"         # then change something
+make bench ARGS="--benchmark-compare=*_before"    # docs/benchmark.md
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from mmr_kernels.benchmark.cases import Case, make_inputs, sweeps
+from mmr_kernels.benchmark.provider import Provider
+from mmr_kernels.benchmark.providers import providers
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+CASES = list(dict.fromkeys(case for sweep in sweeps(quick=True).values() for case in sweep.cases))
+PAIRS = [
+    pytest.param(case, provider, id=f"{'x'.join(map(str, case[:3]))}-{'-'.join(case[3:])}-{provider.name}")
+    for case in CASES
+    for provider in providers(DEVICE)
+    if provider.task == case.task and (case == CASES[0] or provider.name != "batched+torch.compile")
+]
+
+
+@pytest.mark.parametrize(("case", "provider"), PAIRS)
+def test_time(case: Case, provider: Provider, benchmark: Any) -> None:
+    if (reason := provider.why_not_here or provider.why_not(case)) is not None:
+        pytest.skip(f"{provider.name}: {reason}")
+    trial = provider.prepare(make_inputs(case, DEVICE))
+    assert (wrong := trial.wrong()) is None, wrong
+    benchmark.group = f"{case.task}: {case}"
+
+    def call() -> None:
+        trial.call()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+
+    benchmark(call)

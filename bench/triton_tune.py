@@ -1,0 +1,68 @@
+"""``python -m bench.triton_tune``: looks for better rows of ``backends.triton.CONFIGURATIONS`` and prints them.
+
+Needs a GPU; has not run on one yet. Times are ``mmr-kernels bench``'s: the device's clock, the last cache swept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+
+import torch
+
+from mmr_kernels import mmr_advantages
+from mmr_kernels.backends import this_host, triton
+from mmr_kernels.benchmark.gpu import device_clock
+from mmr_kernels.benchmark.measure import interleaved
+
+
+def tune(groups: int, dim: int, seconds: float) -> None:
+    """Every row against its neighbours; prints those that were beaten by a tenth or more."""
+    clock = device_clock()
+    for (members, width), row in list(triton.CONFIGURATIONS.items()):
+        if members > 512:
+            continue
+        rewards = torch.rand(groups, members, device="cuda")
+        dtype = torch.bfloat16 if width == 2 else torch.float32
+        embeddings = torch.randn(groups, members, dim, device="cuda").to(dtype)
+        times = {}
+        blocks, warps = (row.block_dim // 2, row.block_dim, 2 * row.block_dim), (row.num_warps, 2 * row.num_warps)
+        for block, warp, stages in itertools.product(blocks, warps, (2, 3, 4, 5)):
+            if block < 16 or (members <= 32 and warp > 1):
+                continue
+            candidate = row._replace(block_dim=block, num_warps=warp, num_stages=stages)
+            triton.CONFIGURATIONS[members, width] = candidate
+            try:
+                samples = interleaved(
+                    {"call": lambda r=rewards, e=embeddings: mmr_advantages(r, e, backend="triton")},
+                    seconds,
+                    clock=clock,
+                )
+                times[candidate] = statistics.median(samples["call"])
+            except RuntimeError as error:  # more shared memory than the device has
+                print(f"# {candidate}: {error}", file=sys.stderr)
+        triton.CONFIGURATIONS[members, width] = row
+        best = min(times, key=times.__getitem__)
+        if row not in times or times[best] < 0.9 * times[row]:
+            print(
+                f"    ({members}, {width}): {best!r},  # {times[best]:.1f} us, was {times.get(row, float('nan')):.1f}"
+            )
+
+
+def main() -> None:
+    """Tune, where there is a GPU."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--groups", type=int, default=128)
+    parser.add_argument("--dim", type=int, default=1024)
+    parser.add_argument("--seconds", type=float, default=0.05)
+    chosen = parser.parse_args()
+    reason = triton.why_not_here(this_host())
+    if reason is not None or not torch.cuda.is_available():
+        sys.exit(f"backend 'triton' {reason or 'runs in its interpreter here; unset TRITON_INTERPRET and use a GPU'}")
+    tune(chosen.groups, chosen.dim, chosen.seconds)
+
+
+if __name__ == "__main__":
+    main()

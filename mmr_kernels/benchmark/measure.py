@@ -1,0 +1,93 @@
+"""Timing that a shared machine can't fool easily: the competitors take turns within one run, and what is reported are
+medians with their spread, and the median of the ratios taken turn by turn."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import mmr_kernels
+
+Call = Callable[[], object]
+#: Microseconds of one call.
+Clock = Callable[[Call], float]
+
+#: Reported where they are installed.
+OPTIONAL_PACKAGES = ("triton", "pyversity", "langchain-core")
+FEWEST_TURNS = 5
+
+
+def wall_clock(call: Call) -> float:
+    """The host's clock; the call is run once untimed just before, to find its caches warm."""
+    call()
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e6
+
+
+def interleaved(
+    calls: dict[str, Call],
+    seconds: float,
+    clock: Clock = wall_clock,
+    fewest: int = FEWEST_TURNS,
+    pause: float = 0.0,
+) -> dict[str, list[float]]:
+    """Microseconds of each call, one sample a turn, for so many seconds and ``fewest`` turns at least.
+
+    ``pause``: seconds before each turn, for what the last call of the turn before left running.
+    """
+    for call in calls.values():
+        call()
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(samples[next(iter(calls))]) < fewest:
+        time.sleep(pause)
+        for name, call in calls.items():
+            samples[name].append(clock(call))
+    return samples
+
+
+def summary(samples: list[float]) -> dict[str, float]:
+    """Median and 20th and 80th percentile."""
+    cuts = statistics.quantiles(samples, n=5)
+    return {"median_us": statistics.median(samples), "p20_us": cuts[0], "p80_us": cuts[3]}
+
+
+def ratio(samples: list[float], base: list[float]) -> float:
+    """Median over turns of time / base time: both were taken within the same moments."""
+    return statistics.median(one / other for one, other in zip(samples, base, strict=True))
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "processor": model,
+        "vector_code": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "system": platform.platform(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what takes part."""
+    found = {"python": platform.python_version(), "mmr-kernels": mmr_kernels.__version__}
+    found |= {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
+    for name in OPTIONAL_PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

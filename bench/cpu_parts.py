@@ -19,7 +19,9 @@ from rich.table import Table
 import mmr_kernels
 from bench.measure import Call, interleaved, machine, summary, versions
 from mmr_kernels import _cpu, ops
-from mmr_kernels.options import pack
+from mmr_kernels.backends.extension import arguments
+from mmr_kernels.options import Options, pack
+from mmr_kernels.problem import Problem, allocate_outputs
 
 GROUPS, GROUP_SIZE, DIM = 64, 16, 512
 
@@ -29,16 +31,15 @@ def op_call(rewards: torch.Tensor, embeddings: torch.Tensor, method: str = "mmr"
     options = pack(
         method, "sigmoid", 1.0, "reward", False, "group", "group", 1e-4, "reweight", True, "advantages", "cpu"
     )
-    return lambda: ops.mmr(rewards, embeddings, None, None, None, None, None, rewards.shape[1], 0.0, 1.0, options)
+    return lambda: ops.mmr(rewards, embeddings, rewards.shape[1], options)
 
 
 def kernel_call(rewards: torch.Tensor, embeddings: torch.Tensor, method: str, threads: int) -> Call:
     """The compiled function alone."""
-    advantages = torch.empty_like(rewards)
-    sizes = (0, rewards.numel(), *rewards.shape, embeddings.shape[-1])
-    options = (method, "sigmoid", 0.0, 1.0, "reward", 1.0, False, "group", "group", 1e-4, "reweight", True)
-    pointers = (rewards.data_ptr(), embeddings.data_ptr(), 0, 0, 0, 0, 0, 0)
-    return lambda: _cpu.mmr(*pointers, *sizes, *options, advantages.data_ptr(), 0, 0, 0, 0, threads)
+    problem = Problem(rewards, embeddings, *rewards.shape, Options(method=method))
+    outputs = allocate_outputs(problem)
+    packed = arguments(_cpu, problem, outputs)
+    return lambda outputs=outputs: _cpu.mmr(*packed, threads)  # type: ignore[misc]  # which must live on
 
 
 def main(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -171,28 +171,20 @@ def _call(
 
     checks.check_number("diversity", diversity, highest=1.0)
     options = pack(
-        method,
-        lam_mode,
-        temperature,
-        first_pick,
-        match_scale,
-        scope,
-        scale,
-        eps,
-        degenerate,
-        normalize,
-        outputs,
+        method, lam_mode, temperature, first_pick, match_scale, scope, scale, eps, degenerate, normalize, outputs,
         backend,
-    )
-    result = ops.mmr(
-        rewards, embeddings, similarity, valid, groups.group_offsets, groups.order,
-        lam_tensor, groups.group_size, lam_value, float(diversity), options,
     )  # fmt: skip
+    _, group_size, group_offsets, order, group_of = groups
+    arguments: tuple[object, ...] = (rewards, embeddings, group_size, options)
+    no_tensor_more = similarity is None and valid is None and group_offsets is None and lam_tensor is None
+    if not (no_tensor_more and lam_mode != "fixed" and diversity == 1):  # what is left out, the dispatcher doesn't box
+        arguments += (similarity, valid, group_offsets, order, lam_tensor, lam_value, float(diversity))
+    result: list[Tensor] = ops.mmr(*arguments)
     if outputs != "details":
-        return cast(Tensor, result[0])
+        return result[0]
     advantages, reweighted, rank, max_similarity, lam_used = result
-    if groups.group_of is not None and scope == "group":
-        lam_used = lam_used[groups.group_of]
+    if group_of is not None and scope == "group":
+        lam_used = lam_used[group_of]
     return MMRResult(advantages, reweighted, rank, max_similarity, lam_used)
 
 

@@ -16,9 +16,11 @@ from mmr_kernels.options import unpack
 from mmr_kernels.problem import Outputs, Problem, allocate_outputs
 
 _library = torch.library.Library("mmr_kernels", "DEF")  # type: ignore[no-untyped-call]
+# What few calls give comes last, with defaults: what a call leaves out, the dispatcher doesn't box.
 _library.define(  # type: ignore[no-untyped-call]
-    "mmr(Tensor rewards, Tensor? embeddings, Tensor? similarity, Tensor? valid, Tensor? group_offsets,"
-    " Tensor? order, Tensor? lam, SymInt group_size, float lam_value, float diversity, str options) -> Tensor[]"
+    "mmr(Tensor rewards, Tensor? embeddings, SymInt group_size, str options, Tensor? similarity=None,"
+    " Tensor? valid=None, Tensor? group_offsets=None, Tensor? order=None, Tensor? lam=None, float lam_value=0.0,"
+    " float diversity=1.0) -> Tensor[]"
 )
 
 mmr = torch.ops.mmr_kernels.mmr.default
@@ -48,22 +50,20 @@ def _abbreviated(values: Tensor) -> str:
 def _problem(
     rewards: Tensor,
     embeddings: Tensor | None,
-    similarity: Tensor | None,
-    valid: Tensor | None,
-    group_offsets: Tensor | None,
-    order: Tensor | None,
-    lam: Tensor | None,
     group_size: int,
-    lam_value: float,
-    diversity: float,
     packed_options: str,
-) -> tuple[Problem, str | None]:
-    """The problem, in the dtypes and the contiguous memory that ``Problem`` promises; and the backend asked for.
+    similarity: Tensor | None = None,
+    valid: Tensor | None = None,
+    group_offsets: Tensor | None = None,
+    order: Tensor | None = None,
+    lam: Tensor | None = None,
+    lam_value: float = 0.0,
+    diversity: float = 1.0,
+) -> Problem:
+    """The problem, in the dtypes and the contiguous memory that ``Problem`` promises.
 
     Done here and not in the API, because a compiler may hand the op other strides than the caller wrote.
     """
-    options = unpack(packed_options)
-    shape = rewards.shape
     if rewards.dtype is not torch.float32 or not rewards.is_contiguous():
         rewards = rewards.to(torch.float32).contiguous()
     if embeddings is not None and not embeddings.is_contiguous():
@@ -78,39 +78,24 @@ def _problem(
         group_offsets = group_offsets.to(torch.int64).contiguous()
         num_groups = group_offsets.shape[0] - 1
     else:
+        shape = rewards.shape
         num_groups = shape[0] if len(shape) == 2 else shape[0] // group_size
-    (
-        method,
-        lam_mode,
-        temperature,
-        first_pick,
-        match_scale,
-        scope,
-        scale,
-        eps,
-        degenerate,
-        normalize,
-        outputs,
-        backend,
-    ) = options
-    problem = Problem(
-        rewards, embeddings, similarity, valid, group_offsets, order, lam, num_groups, group_size, method, lam_mode,
-        lam_value, temperature, first_pick, diversity, match_scale, scope, scale, eps, degenerate, normalize, outputs,
+    return Problem(
+        rewards, embeddings, num_groups, group_size, unpack(packed_options), similarity, valid, group_offsets, order,
+        lam, lam_value, diversity,
     )  # fmt: skip
-    return problem, backend
 
 
 def _mmr(*arguments: Any) -> list[Tensor]:
-    problem, backend = _problem(*arguments)
+    problem = _problem(*arguments)
     if problem.group_offsets is not None or problem.lam is not None:
         _check_values(problem)
-    outputs: Outputs = backends.resolve(backend, problem).run(problem)
+    outputs: Outputs = backends.resolve(problem.options.backend, problem).run(problem)
     return outputs.asked()
 
 
 def _mmr_fake(*arguments: Any) -> list[Tensor]:
-    problem, _ = _problem(*arguments)
-    return allocate_outputs(problem).asked()
+    return allocate_outputs(_problem(*arguments)).asked()
 
 
 _library.impl("mmr", _mmr, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]

@@ -17,20 +17,23 @@ from mmr_kernels import checks
 
 
 class Options(NamedTuple):
-    """As in ``mmr_kernels.mmr_advantages``, with the op's own two: where λ comes from, and which outputs it fills."""
+    """As in ``mmr_kernels.mmr_advantages``, with the op's own two: where λ comes from, and which outputs it fills.
 
-    method: str
-    lam_mode: str
-    temperature: float
-    first_pick: str
-    match_scale: bool
-    scope: str
-    scale: str
-    eps: float
-    degenerate: str
-    normalize: bool
-    outputs: str
-    backend: str | None
+    The fields before ``outputs`` are those of ``csrc/mmr.h``, in its order.
+    """
+
+    method: str = "mmr"  # "mmr" | "smi" | "none"
+    lam_mode: str = "sigmoid"  # "fixed" | "tensor" | "sigmoid" | "relative_std"
+    temperature: float = 1.0
+    first_pick: str = "reward"  # "reward" | "score"
+    match_scale: bool = False
+    scope: str = "group"  # "group" | "batch"
+    scale: str = "group"  # "group" | "batch" | "none"
+    eps: float = 1e-4
+    degenerate: str = "reweight"  # "reweight" | "zero"
+    normalize: bool = True
+    outputs: str = "advantages"  # "advantages" | "reweighted" | "details"
+    backend: str | None = None
 
 
 def _checked(*values: object) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from mmr_kernels import mmr_advantages
 from mmr_kernels.backends import this_host, triton
+from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
 INTERPRETED = triton.why_not_here(this_host()) is None and this_host().interpreter is None
@@ -30,14 +31,11 @@ LAYOUTS: list[dict[str, Any]] = [
 ]
 
 
-def problem(groups: int, size: int, dim: int = 24, dtype: torch.dtype = torch.float32, **fields: Any) -> Problem:
+def problem(groups: int, size: int, dim: int = 24, dtype: torch.dtype = torch.float32, **options: Any) -> Problem:
     generator = torch.Generator().manual_seed(size)
     rewards = torch.rand(groups, size, generator=generator)
     embeddings = torch.randn(groups, size, dim, generator=generator).to(dtype)
-    return Problem(
-        rewards, embeddings, None, None, None, None, None, groups, size, "mmr", "sigmoid", 0.0, 1.0,
-        "reward", 1.0, False, "group", "group", 1e-4, "reweight", True, "details",
-    )._replace(**fields)  # fmt: skip
+    return Problem(rewards, embeddings, groups, size, Options(**{"outputs": "details", **options}))
 
 
 def builder() -> Any:

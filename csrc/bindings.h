@@ -28,15 +28,17 @@ inline int option(const char *argument, std::string_view value, std::initializer
     throw std::invalid_argument(std::string(argument) + " has no value '" + std::string(value) + "'");
 }
 
-inline Options options_of(std::string_view method, std::string_view lam_mode, double temperature,
-                          std::string_view first_pick, bool match_scale, std::string_view scope, std::string_view scale,
-                          double eps, std::string_view degenerate, bool normalize) {
+inline Options options_of(std::string_view method, std::string_view lam_mode, double lam_value, double temperature,
+                          std::string_view first_pick, double diversity, bool match_scale, std::string_view scope,
+                          std::string_view scale, double eps, std::string_view degenerate, bool normalize) {
     Options o{};
     o.method = static_cast<Method>(option("method", method, {"mmr", "smi", "none"}));
     o.lambda_mode =
         static_cast<LambdaMode>(option("lam_mode", lam_mode, {"fixed", "tensor", "sigmoid", "relative_std"}));
+    o.lam_value = static_cast<float>(lam_value);
     o.temperature = static_cast<float>(temperature);
     o.first_pick_score = option("first_pick", first_pick, {"reward", "score"}) == 1;
+    o.diversity = static_cast<float>(diversity);
     o.match_scale = match_scale;
     o.batch_scope = option("scope", scope, {"group", "batch"}) == 1;
     o.scale = static_cast<Scale>(option("scale", scale, {"group", "batch", "none"}));
@@ -56,9 +58,8 @@ void define_mmr(pybind11::module_ &module, Solve solve) {
     const auto call = [solve](const Options &options, uintptr_t rewards, uintptr_t embeddings, int embedding_dtype,
                               int64_t num_completions, int64_t num_groups, int64_t group_size, int64_t dim,
                               uintptr_t similarity, uintptr_t valid, uintptr_t group_offsets, uintptr_t order,
-                              uintptr_t lam, int64_t lam_count, double lam_value, double diversity, uintptr_t advantages,
-                              uintptr_t reweighted_rewards, uintptr_t selection_rank, uintptr_t max_similarity,
-                              uintptr_t lam_out, More... more) {
+                              uintptr_t lam, int64_t lam_count, uintptr_t advantages, uintptr_t reweighted_rewards,
+                              uintptr_t selection_rank, uintptr_t max_similarity, uintptr_t lam_out, More... more) {
         Problem p{options};
         p.rewards = pointer<const float>(rewards);
         p.embeddings = pointer<const void>(embeddings);
@@ -73,8 +74,6 @@ void define_mmr(pybind11::module_ &module, Solve solve) {
         p.order = pointer<const int64_t>(order);
         p.lam = pointer<const float>(lam);
         p.lam_count = lam_count;
-        p.lam_value = static_cast<float>(lam_value);
-        p.diversity = static_cast<float>(diversity);
         p.advantages = pointer<float>(advantages);
         p.reweighted_rewards = pointer<float>(reweighted_rewards);
         p.selection_rank = pointer<int64_t>(selection_rank);

@@ -10,12 +10,14 @@ enum class Method : int { mmr, smi, none };
 enum class LambdaMode : int { fixed, tensor, sigmoid, relative_std };
 enum class Scale : int { group, batch, none };
 
-// What a training run fixes once; the Python side keeps one of each kind (mmr_kernels/backends/extension.py).
+// mmr_kernels/options.py is the same in Python, in the same order.
 struct Options {
     Method method;
     LambdaMode lambda_mode;
+    float lam_value;                // for LambdaMode::fixed
     float temperature;              // for LambdaMode::relative_std
     bool first_pick_score;          // the first pick gets lambda * r instead of r
+    float diversity;
     bool match_scale;
     bool batch_scope;               // one selection over all completions instead of one a group
     Scale scale;
@@ -39,8 +41,6 @@ struct Problem : Options {
     const int64_t *order;           // (N), null for the identity: group g is order[offsets[g] .. offsets[g + 1])
     const float *lam;               // (lam_count), for LambdaMode::tensor
     int64_t lam_count;              // 1, or one a scope
-    float lam_value;                // for LambdaMode::fixed
-    float diversity;
 
     // Outputs, contiguous; null when not asked for.
     float *advantages;              // (N)

@@ -1,4 +1,4 @@
-"""The op as ``torch.library`` knows it: schema, fake implementation, and the one implementation for all devices.
+"""The op as ``torch.library`` knows it: schemas, fake implementation, and the one implementation for all devices.
 
 Registered with ``Library.define`` and ``Library.impl``: the ``custom_op`` decorator costs tens of microseconds a
 call, which is more than the whole op takes for one group (docs/cpu.md has the figures).
@@ -17,13 +17,20 @@ from mmr_kernels.problem import Outputs, Problem, allocate_outputs
 
 _library = torch.library.Library("mmr_kernels", "DEF")  # type: ignore[no-untyped-call]
 # What few calls give comes last, with defaults: what a call leaves out, the dispatcher doesn't box.
+_ARGUMENTS = (
+    "(Tensor rewards, Tensor? embeddings, SymInt group_size, str options, Tensor? similarity=None,"
+    " Tensor? valid=None, Tensor? group_offsets=None, Tensor? order=None, Tensor? lam=None)"
+)
+_library.define(f"mmr{_ARGUMENTS} -> Tensor")  # type: ignore[no-untyped-call]
 _library.define(  # type: ignore[no-untyped-call]
-    "mmr(Tensor rewards, Tensor? embeddings, SymInt group_size, str options, Tensor? similarity=None,"
-    " Tensor? valid=None, Tensor? group_offsets=None, Tensor? order=None, Tensor? lam=None, float lam_value=0.0,"
-    " float diversity=1.0) -> Tensor[]"
+    f"mmr.details{_ARGUMENTS} -> (Tensor advantages, Tensor reweighted_rewards, Tensor selection_rank,"
+    " Tensor max_similarity, Tensor lam)"
 )
 
+#: The op with one output, the advantages or the reweighted rewards, as ``Options.outputs`` says.
 mmr = torch.ops.mmr_kernels.mmr.default
+#: The op with all of them.
+mmr_details = torch.ops.mmr_kernels.mmr.details
 
 
 def _check_values(problem: Problem) -> None:
@@ -57,8 +64,6 @@ def _problem(
     group_offsets: Tensor | None = None,
     order: Tensor | None = None,
     lam: Tensor | None = None,
-    lam_value: float = 0.0,
-    diversity: float = 1.0,
 ) -> Problem:
     """The problem, in the dtypes and the contiguous memory that ``Problem`` promises.
 
@@ -82,23 +87,40 @@ def _problem(
         num_groups = shape[0] if len(shape) == 2 else shape[0] // group_size
     return Problem(
         rewards, embeddings, num_groups, group_size, unpack(packed_options), similarity, valid, group_offsets, order,
-        lam, lam_value, diversity,
+        lam,
     )  # fmt: skip
 
 
-def _mmr(*arguments: Any) -> list[Tensor]:
+def _outputs(*arguments: Any) -> Outputs:
     problem = _problem(*arguments)
     if problem.group_offsets is not None or problem.lam is not None:
         _check_values(problem)
     outputs: Outputs = backends.resolve(problem.options.backend, problem).run(problem)
-    return outputs.asked()
+    return outputs
 
 
-def _mmr_fake(*arguments: Any) -> list[Tensor]:
-    return allocate_outputs(_problem(*arguments)).asked()
+def _fake_outputs(*arguments: Any) -> Outputs:
+    return allocate_outputs(_problem(*arguments))
 
 
-_library.impl("mmr", _mmr, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-# The result never requires grad, whatever the inputs do.
-_library.impl("mmr", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
-torch.library.register_fake("mmr_kernels::mmr", _mmr_fake, lib=_library)
+def _mmr(*arguments: Any) -> Tensor:
+    return _outputs(*arguments).only()
+
+
+def _mmr_fake(*arguments: Any) -> Tensor:
+    return _fake_outputs(*arguments).only()
+
+
+def _mmr_details(*arguments: Any) -> tuple[Tensor | None, ...]:
+    return tuple(_outputs(*arguments))
+
+
+def _mmr_details_fake(*arguments: Any) -> tuple[Tensor | None, ...]:
+    return tuple(_fake_outputs(*arguments))
+
+
+for _name, _real, _fake in (("mmr", _mmr, _mmr_fake), ("mmr.details", _mmr_details, _mmr_details_fake)):
+    _library.impl(_name, _real, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    # The result never requires grad, whatever the inputs do.
+    _library.impl(_name, torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"mmr_kernels::{_name}", _fake, lib=_library)

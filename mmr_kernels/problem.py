@@ -31,8 +31,6 @@ class Problem(NamedTuple):
     group_offsets: Tensor | None = None  # (num_groups + 1,), int64
     order: Tensor | None = None  # (N,), int64, a permutation
     lam: Tensor | None = None  # (1,) or (num_scopes,), float32, for lam_mode "tensor"
-    lam_value: float = 0.0  # for lam_mode "fixed"
-    diversity: float = 1.0
 
     @property
     def num_completions(self) -> int:
@@ -66,12 +64,11 @@ class Outputs(NamedTuple):
     max_similarity: Tensor | None = None  # like rewards, float32
     lam: Tensor | None = None  # (num_scopes,), float32
 
-    def asked(self) -> list[Tensor]:
-        """The tensors the op returns."""
-        if self.lam is not None:
-            return list(self)  # type: ignore[arg-type]
+    def only(self) -> Tensor:
+        """The one output of a call that asks for one."""
         only = self.advantages if self.reweighted_rewards is None else self.reweighted_rewards
-        return [only]  # type: ignore[list-item]
+        assert only is not None
+        return only
 
 
 def allocate_outputs(problem: Problem) -> Outputs:

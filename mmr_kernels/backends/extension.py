@@ -23,8 +23,7 @@ def _parsed(module: ModuleType, options: Options) -> Any:
 def arguments(module: ModuleType, problem: Problem, outputs: Outputs) -> tuple[object, ...]:
     """Of the module's function ``mmr``, up to those that only that module takes."""
     (
-        rewards, embeddings, num_groups, group_size, options, similarity, valid, group_offsets, order, lam, lam_value,
-        diversity,
+        rewards, embeddings, num_groups, group_size, options, similarity, valid, group_offsets, order, lam,
     ) = problem  # fmt: skip
     advantages, reweighted_rewards, selection_rank, max_similarity, lam_out = outputs
     return (
@@ -42,8 +41,6 @@ def arguments(module: ModuleType, problem: Problem, outputs: Outputs) -> tuple[o
         0 if order is None else order.data_ptr(),
         0 if lam is None else lam.data_ptr(),
         0 if lam is None else lam.numel(),
-        lam_value,
-        diversity,
         0 if advantages is None else advantages.data_ptr(),
         0 if reweighted_rewards is None else reweighted_rewards.data_ptr(),
         0 if selection_rank is None else selection_rank.data_ptr(),

@@ -178,9 +178,9 @@ def launch_arguments(
         problem.group_size,
         dim // unit,
         0 if problem.lam is None or problem.lam.numel() == 1 else 1,
-        problem.lam_value,
+        problem.options.lam_value,
         problem.options.temperature,
-        problem.diversity,
+        problem.options.diversity,
         problem.options.eps,
     )
     constants = (

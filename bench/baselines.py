@@ -10,7 +10,8 @@ EPS = 1e-4
 
 
 def loop(rewards: Tensor, embeddings: Tensor) -> Tensor:
-    """One group at a time, one argmax a step over tensors with a mask: the way the method was published.
+    """One group at a time, one argmax a step over tensors with a mask: the way the method was published, with the same
+    eager operations a pick as the released code.
 
     Args:
         rewards: (B, G), float32.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from oracle import Case
 
 from mmr_kernels import MMRResult, mmr_advantages, mmr_reweight, ops
+from mmr_kernels.options import Options
 
 B, G, D = 3, 5, 8
 generator = torch.Generator().manual_seed(0)
@@ -181,6 +183,14 @@ def test_compiled_by_inductor(backend: str, device: torch.device) -> None:
 
     rewards, embeddings = REWARDS.to(device), EMBEDDINGS.to(device)
     assert torch.equal(torch.compile(step, fullgraph=True)(rewards, embeddings), step(rewards, embeddings))
+
+
+def test_options_default_to_those_of_the_public_call() -> None:
+    public = inspect.signature(mmr_advantages).parameters
+    for name, default in Options._field_defaults.items():
+        if name not in ("lam_mode", "lam_value", "outputs"):  # the op's own
+            assert (name, default) == (name, public[name].default)
+    assert Options().lam_mode == public["lam"].default
 
 
 def test_the_public_call_is_one_op(backend: str, device: torch.device) -> None:

@@ -1,5 +1,5 @@
-"""Where a call on the CPU backend spends its time, for docs/cpu.md: the layers of the API, the parts of the kernel, and
-how far the kernel is from what this machine's arithmetic can do.
+"""Where a call on the CPU backend spends its time, for docs/cpu.md: the layers of the API, the floor under them, the
+parts of the kernel, and how far the kernel is from what this machine's arithmetic can do.
 
 The parts of the kernel are told apart from outside: ``method="none"`` forms no similarity, ``"smi"`` forms it and adds
 it up, ``"mmr"`` forms it and picks; the dimension is varied to part what grows with it from what doesn't.
@@ -18,32 +18,46 @@ from rich.table import Table
 
 import mmr_kernels
 from mmr_kernels import _cpu, ops
+from mmr_kernels.backends.extension import arguments
+from mmr_kernels.benchmark.baselines import loop
 from mmr_kernels.benchmark.measure import Call, interleaved, machine, summary, versions
-from mmr_kernels.options import pack
+from mmr_kernels.options import Options, pack
+from mmr_kernels.problem import Problem, allocate_outputs
 
 GROUPS, GROUP_SIZE, DIM = 64, 16, 512
+#: How many times faster than the loop one small group was hoped to be.
+HOPED = 40
 
 
-def op_call(rewards: torch.Tensor, embeddings: torch.Tensor, method: str = "mmr") -> Call:
+def op_call(rewards: torch.Tensor, embeddings: torch.Tensor) -> Call:
     """The op without the API in front of it."""
-    options = pack(
-        method, "sigmoid", 1.0, "reward", False, "group", "group", 1e-4, "reweight", True, "advantages", "cpu"
-    )
-    return lambda: ops.mmr(rewards, embeddings, None, None, None, None, None, rewards.shape[1], 0.0, 1.0, options)
+    options = pack(*Options(backend="cpu"))
+    return lambda: ops.mmr(rewards, embeddings, rewards.shape[1], options)
+
+
+def floor_call(rewards: torch.Tensor, embeddings: torch.Tensor) -> Call:
+    """An op of the same schema that does nothing but make its output: what torch's dispatcher costs alone."""
+    library = torch.library.Library("mmr_kernels_floor", "DEF")  # type: ignore[no-untyped-call]
+    schema = str(ops.mmr._schema).partition("(")[2]
+    library.define(f"empty({schema}")  # type: ignore[no-untyped-call]
+    implementation = lambda rewards, *rest: torch.empty_like(rewards)  # noqa: E731
+    library.impl("empty", implementation, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    library.impl("empty", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
+    empty, options = torch.ops.mmr_kernels_floor.empty.default, pack(*Options(backend="cpu"))
+    return lambda library=library: empty(rewards, embeddings, rewards.shape[1], options)  # type: ignore[misc]
 
 
 def kernel_call(rewards: torch.Tensor, embeddings: torch.Tensor, method: str, threads: int) -> Call:
     """The compiled function alone."""
-    advantages = torch.empty_like(rewards)
-    sizes = (0, rewards.numel(), *rewards.shape, embeddings.shape[-1])
-    options = (method, "sigmoid", 0.0, 1.0, "reward", 1.0, False, "group", "group", 1e-4, "reweight", True)
-    pointers = (rewards.data_ptr(), embeddings.data_ptr(), 0, 0, 0, 0, 0, 0)
-    return lambda: _cpu.mmr(*pointers, *sizes, *options, advantages.data_ptr(), 0, 0, 0, 0, threads)
+    problem = Problem(rewards, embeddings, *rewards.shape, Options(method=method))
+    outputs = allocate_outputs(problem)
+    packed = arguments(_cpu, problem, outputs)
+    return lambda outputs=outputs: _cpu.mmr(*packed, threads)  # type: ignore[misc]  # the memory must live on
 
 
 def main(
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
-    seconds: Annotated[float, typer.Option(help="Time to spend on each of the two comparisons.")] = 6.0,
+    seconds: Annotated[float, typer.Option(help="Time to spend on each of the four comparisons.")] = 6.0,
 ) -> None:
     """Measure and print."""
     generator = torch.Generator().manual_seed(0)
@@ -54,9 +68,11 @@ def main(
     small, large, short = inputs(1, 6, DIM), inputs(GROUPS, GROUP_SIZE, DIM), inputs(GROUPS, GROUP_SIZE, 16)
     matrix = torch.randn(2048, 2048, generator=generator)
     times: dict[str, Any] = {}
+    slow: dict[str, Call] = {"1 × 6 × 512: loop": lambda: loop(*small)}
     layers: dict[str, Call] = {
         "1 × 6 × 512: API": lambda: mmr_kernels.mmr_advantages(*small),
         "1 × 6 × 512: op": op_call(*small),
+        "1 × 6 × 512: an op that does nothing": floor_call(*small),
         "1 × 6 × 512: compiled": kernel_call(*small, "mmr", 1),
     }
     parts: dict[str, Call] = {
@@ -68,7 +84,7 @@ def main(
         "… 16 dimensions": kernel_call(*short, "mmr", 1),
         "bmm": lambda: torch.bmm(large[1], large[1].transpose(1, 2)),
     }
-    for calls in (layers, parts, {"mm 2048": lambda: matrix @ matrix}):
+    for calls in (slow, layers, parts, {"mm 2048": lambda: matrix @ matrix}):
         times |= {name: summary(samples) for name, samples in interleaved(calls, seconds).items()}
 
     pairs = GROUPS * GROUP_SIZE * (GROUP_SIZE + 1) / 2 * DIM
@@ -77,14 +93,25 @@ def main(
         "bmm": 2 * GROUPS * GROUP_SIZE**2 * DIM / times["bmm"]["median_us"] / 1e3,
         "mm 2048": 2 * 2048**3 / times["mm 2048"]["median_us"] / 1e3,
     }
+    one = {name.partition(": ")[2]: row["median_us"] for name, row in times.items() if name.startswith("1 × 6")}
+    floor = one["an op that does nothing"] + one["compiled"]
+    against_loop = {
+        f"loop / {HOPED}": one["loop"] / HOPED,
+        "floor: an op that does nothing + compiled": floor,
+        "most that the loop could be beaten by: loop / floor": one["loop"] / floor,
+        "loop / API": one["loop"] / one["API"],
+    }
     table = Table("", "µs", "20th–80th percentile")
     for name, row in times.items():
         table.add_row(name, f"{row['median_us']:.1f}", f"{row['p20_us']:.1f}–{row['p80_us']:.1f}")
     console = Console()
     console.print(table)
     console.print({name: f"{value:.0f} GFLOP/s" for name, value in gflops.items()})
+    console.print({name: f"{value:.1f}" for name, value in against_loop.items()})
     if json_path:
-        report = {"machine": machine(), "versions": versions(), "times": times, "gflops": gflops}
+        report = {
+            "machine": machine(), "versions": versions(), "times": times, "gflops": gflops, "against_loop": against_loop
+        }  # fmt: skip
         json_path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -19,15 +19,13 @@ from mmr_kernels import backends
 from mmr_kernels.backends import Host, cuda
 from mmr_kernels.backends.extension import arguments
 from mmr_kernels.benchmark import measure
+from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
 
 def problem(groups: int, size: int, dim: int) -> Problem:
     """A trainer's plain call."""
-    return Problem(
-        torch.rand(groups, size), torch.randn(groups, size, dim), None, None, None, None, None, groups, size, "mmr",
-        "sigmoid", 0.0, 1.0, "reward", 1.0, False, "group", "group", 1e-4, "reweight", True, "advantages",
-    )  # fmt: skip
+    return Problem(torch.rand(groups, size), torch.randn(groups, size, dim), groups, size, Options())
 
 
 class WithoutLaunch:
@@ -35,10 +33,11 @@ class WithoutLaunch:
 
     def __init__(self) -> None:
         self.module: Any = importlib.import_module("mmr_kernels._cuda")
+        self.Options = self.module.Options
 
     def mmr(self, *arguments: object) -> None:
         """As the module's."""
-        self.module.mmr(*arguments[:10], 0, *arguments[11:])
+        self.module.mmr(*arguments[:5], 0, *arguments[6:])
 
 
 def main() -> None:
@@ -48,19 +47,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    stub = WithoutLaunch()
-    cuda._extension = lambda name: stub  # type: ignore[assignment]
+    stub: Any = WithoutLaunch()
+    cuda._extension = lambda name: stub
     everything = Host(**dict.fromkeys(Host._fields, None))  # the emulator among it: it takes CPU tensors
     backends.this_host = lambda: everything  # type: ignore[assignment]
     call = problem(64, 16, 512)
     outputs = allocate_outputs(call)
-    packed = arguments(call._replace(num_groups=0), outputs)
+    packed = arguments(stub, call._replace(num_groups=0), outputs)
     assert call.embeddings is not None
     embeddings = call.embeddings
     samples = measure.interleaved(
         {
             "output": lambda: allocate_outputs(call),
-            "arguments": lambda: arguments(call, outputs),
+            "arguments": lambda: arguments(stub, call, outputs),
             "binding": lambda: stub.module.mmr(*packed, 0, 0, None),
             "backends.cuda.run": lambda: cuda.run(call),
             "mmr_advantages": lambda: mmr_kernels.mmr_advantages(call.rewards, embeddings, backend="cuda"),

@@ -21,6 +21,7 @@ from triton.compiler import ASTSource
 from bench import disassembly
 from mmr_kernels.backends import triton as backend
 from mmr_kernels.kernels.advantages import mmr_kernel
+from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -44,10 +45,7 @@ def problem(group_size: int, dtype: torch.dtype, groups: int = 16) -> Problem:
     """The plain call of a trainer: group scope, group scale, sigmoid λ, advantages alone. On no device at all."""
     rewards = torch.empty(groups, group_size, device="meta")
     embeddings = torch.empty(groups, group_size, DIM, device="meta", dtype=dtype)
-    return Problem(
-        rewards, embeddings, None, None, None, None, None, groups, group_size, "mmr", "sigmoid", 0.0, 1.0, "reward",
-        1.0, False, "group", "group", 1e-4, "reweight", True, "advantages",
-    )  # fmt: skip
+    return Problem(rewards, embeddings, groups, group_size, Options())
 
 
 def compiled(call: Problem, target: GPUTarget) -> Any:

@@ -19,6 +19,7 @@ from triton.backends.compiler import GPUTarget
 from mmr_kernels.backends import triton as backend
 from mmr_kernels.benchmark import measure
 from mmr_kernels.kernels.advantages import mmr_kernel
+from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
 
@@ -46,11 +47,8 @@ class NoDevice:
 
 def problem(groups: int, size: int, dim: int) -> Problem:
     """A trainer's plain call."""
-    return Problem(
-        torch.rand(groups, size), torch.randn(groups, size, dim, dtype=torch.bfloat16), None, None, None, None, None,
-        groups, size, "mmr", "sigmoid", 0.0, 1.0, "reward", 1.0, False, "group", "group", 1e-4, "reweight", True,
-        "advantages",
-    )  # fmt: skip
+    embeddings = torch.randn(groups, size, dim, dtype=torch.bfloat16)
+    return Problem(torch.rand(groups, size), embeddings, groups, size, Options())
 
 
 def main() -> None:

@@ -10,22 +10,8 @@ enum class Method : int { mmr, smi, none };
 enum class LambdaMode : int { fixed, tensor, sigmoid, relative_std };
 enum class Scale : int { group, batch, none };
 
-struct Problem {
-    // Inputs, contiguous. A pointer that is not given is null.
-    const float *rewards;           // (N)
-    const void *embeddings;         // (N, D) of embedding_dtype
-    const float *similarity;        // (num_scopes, M, M) instead of embeddings
-    const bool *valid;              // (N)
-    const int64_t *group_offsets;   // (num_groups + 1), null when groups are uniform
-    const int64_t *order;           // (N), null for the identity: group g is order[offsets[g] .. offsets[g + 1])
-    const float *lam;               // (lam_count), for LambdaMode::tensor
-    DType embedding_dtype;
-    int64_t lam_count;              // 1, or one a scope
-    int64_t num_completions;        // N
-    int64_t num_groups;
-    int64_t group_size;             // members of each group, 0 when ragged
-    int64_t dim;                    // D
-
+// mmr_kernels/options.py is the same in Python, in the same order.
+struct Options {
     Method method;
     LambdaMode lambda_mode;
     float lam_value;                // for LambdaMode::fixed
@@ -38,6 +24,23 @@ struct Problem {
     float eps;
     bool degenerate_zero;
     bool normalize;
+};
+
+struct Problem : Options {
+    // Inputs, contiguous. A pointer that is not given is null.
+    const float *rewards;           // (N)
+    const void *embeddings;         // (N, D) of embedding_dtype
+    DType embedding_dtype;
+    int64_t num_completions;        // N
+    int64_t num_groups;
+    int64_t group_size;             // members of each group, 0 when ragged
+    int64_t dim;                    // D
+    const float *similarity;        // (num_scopes, M, M) instead of embeddings
+    const bool *valid;              // (N)
+    const int64_t *group_offsets;   // (num_groups + 1), null when groups are uniform
+    const int64_t *order;           // (N), null for the identity: group g is order[offsets[g] .. offsets[g + 1])
+    const float *lam;               // (lam_count), for LambdaMode::tensor
+    int64_t lam_count;              // 1, or one a scope
 
     // Outputs, contiguous; null when not asked for.
     float *advantages;              // (N)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -166,45 +166,6 @@ def _call(
     groups = lay_out(rewards, group_size, group_offsets, group_ids)
     if valid is not None:
         checks.check_valid(valid, rewards)
-    _check_vectors(method, rewards, embeddings, similarity, groups, scope)
-    lam_mode, lam_value, lam_tensor = _lambda_argument(lam, rewards, groups, scope)
-
-    checks.check_number("diversity", diversity, highest=1.0)
-    options = pack(
-        method,
-        lam_mode,
-        temperature,
-        first_pick,
-        match_scale,
-        scope,
-        scale,
-        eps,
-        degenerate,
-        normalize,
-        outputs,
-        backend,
-    )
-    result = ops.mmr(
-        rewards, embeddings, similarity, valid, groups.group_offsets, groups.order,
-        lam_tensor, groups.group_size, lam_value, float(diversity), options,
-    )  # fmt: skip
-    if outputs != "details":
-        return cast(Tensor, result[0])
-    advantages, reweighted, rank, max_similarity, lam_used = result
-    if groups.group_of is not None and scope == "group":
-        lam_used = lam_used[groups.group_of]
-    return MMRResult(advantages, reweighted, rank, max_similarity, lam_used)
-
-
-def _check_vectors(
-    method: str,
-    rewards: Tensor,
-    embeddings: Tensor | None,
-    similarity: Tensor | None,
-    groups: Groups,
-    scope: str,
-) -> None:
-    """One source of similarity, of the right shape; ``method="none"`` may do without."""
     if embeddings is not None:
         checks.check_embeddings(embeddings, rewards)
     if similarity is not None:
@@ -212,6 +173,22 @@ def _check_vectors(
     given = (embeddings is not None) + (similarity is not None)
     if given == 2 or (given == 0 and method != "none"):
         raise ValueError(f'method="{method}" takes embeddings or similarity, one of the two; got {given} of them')
+    lam_mode, lam_value, lam_tensor = _lambda_argument(lam, rewards, groups, scope)
+    options = pack(
+        method, lam_mode, lam_value, temperature, first_pick, diversity, match_scale, scope, scale, eps, degenerate,
+        normalize, outputs, backend,
+    )  # fmt: skip
+    _, group_size, group_offsets, order, group_of = groups
+    arguments: tuple[object, ...] = (rewards, embeddings, group_size, options)
+    if not (similarity is None and valid is None and group_offsets is None and lam_tensor is None):
+        arguments += (similarity, valid, group_offsets, order, lam_tensor)
+    if outputs != "details":
+        result: Tensor = ops.mmr(*arguments)
+        return result
+    advantages, reweighted, rank, max_similarity, lam_used = ops.mmr_details(*arguments)
+    if group_of is not None and scope == "group":
+        lam_used = lam_used[group_of]
+    return MMRResult(advantages, reweighted, rank, max_similarity, lam_used)
 
 
 def _lambda_argument(
@@ -225,8 +202,7 @@ def _lambda_argument(
             )
         return lam, 0.0, None
     if not isinstance(lam, Tensor):
-        checks.check_number("lam", lam, highest=1.0)
-        return "fixed", float(lam), None
+        return "fixed", lam, None
     if not lam.dtype.is_floating_point:
         raise TypeError(f"lam must be a tensor of floats, got {lam.dtype}")
     checks.check_device("lam", lam, rewards)

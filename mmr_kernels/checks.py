@@ -92,6 +92,15 @@ def check_valid(valid: Tensor, rewards: Tensor) -> None:
 
 def check_embeddings(embeddings: Tensor, rewards: Tensor) -> None:
     """One vector a completion."""
+    if (
+        isinstance(embeddings, Tensor)
+        and embeddings.layout is torch.strided
+        and not embeddings.is_nested
+        and embeddings.dtype in FLOAT_DTYPES
+        and embeddings.shape[:-1] == rewards.shape
+        and embeddings.device == rewards.device
+    ):
+        return  # every call comes by here, and each check below costs a frame; they find the words for what is wrong
     check_tensor("embeddings", embeddings)
     check_dtype("embeddings", embeddings, FLOAT_DTYPES)
     if embeddings.shape[:-1] != rewards.shape:

@@ -42,7 +42,8 @@ def lay_out(
     shape = rewards.shape
     if len(shape) == 2:
         if group_size is None and group_offsets is None and group_ids is None:
-            return Groups(shape[0], shape[1])
+            groups, size = shape
+            return Groups(groups, size)
         for name, given in (
             ("group_size", group_size),
             ("group_offsets", group_offsets),

@@ -1,4 +1,4 @@
-"""The op as ``torch.library`` knows it: schema, fake implementation, and the one implementation for all devices.
+"""The op as ``torch.library`` knows it: schemas, fake implementation, and the one implementation for all devices.
 
 Registered with ``Library.define`` and ``Library.impl``: the ``custom_op`` decorator costs tens of microseconds a
 call, which is more than the whole op takes for one group (docs/cpu.md has the figures).
@@ -16,12 +16,21 @@ from mmr_kernels.options import unpack
 from mmr_kernels.problem import Outputs, Problem, allocate_outputs
 
 _library = torch.library.Library("mmr_kernels", "DEF")  # type: ignore[no-untyped-call]
+# What few calls give comes last, with defaults: what a call leaves out, the dispatcher doesn't box.
+_ARGUMENTS = (
+    "(Tensor rewards, Tensor? embeddings, SymInt group_size, str options, Tensor? similarity=None,"
+    " Tensor? valid=None, Tensor? group_offsets=None, Tensor? order=None, Tensor? lam=None)"
+)
+_library.define(f"mmr{_ARGUMENTS} -> Tensor")  # type: ignore[no-untyped-call]
 _library.define(  # type: ignore[no-untyped-call]
-    "mmr(Tensor rewards, Tensor? embeddings, Tensor? similarity, Tensor? valid, Tensor? group_offsets,"
-    " Tensor? order, Tensor? lam, SymInt group_size, float lam_value, float diversity, str options) -> Tensor[]"
+    f"mmr.details{_ARGUMENTS} -> (Tensor advantages, Tensor reweighted_rewards, Tensor selection_rank,"
+    " Tensor max_similarity, Tensor lam)"
 )
 
+#: The op with one output, the advantages or the reweighted rewards, as ``Options.outputs`` says.
 mmr = torch.ops.mmr_kernels.mmr.default
+#: The op with all of them.
+mmr_details = torch.ops.mmr_kernels.mmr.details
 
 
 def _check_values(problem: Problem) -> None:
@@ -48,22 +57,18 @@ def _abbreviated(values: Tensor) -> str:
 def _problem(
     rewards: Tensor,
     embeddings: Tensor | None,
-    similarity: Tensor | None,
-    valid: Tensor | None,
-    group_offsets: Tensor | None,
-    order: Tensor | None,
-    lam: Tensor | None,
     group_size: int,
-    lam_value: float,
-    diversity: float,
     packed_options: str,
-) -> tuple[Problem, str | None]:
-    """The problem, in the dtypes and the contiguous memory that ``Problem`` promises; and the backend asked for.
+    similarity: Tensor | None = None,
+    valid: Tensor | None = None,
+    group_offsets: Tensor | None = None,
+    order: Tensor | None = None,
+    lam: Tensor | None = None,
+) -> Problem:
+    """The problem, in the dtypes and the contiguous memory that ``Problem`` promises.
 
     Done here and not in the API, because a compiler may hand the op other strides than the caller wrote.
     """
-    options = unpack(packed_options)
-    shape = rewards.shape
     if rewards.dtype is not torch.float32 or not rewards.is_contiguous():
         rewards = rewards.to(torch.float32).contiguous()
     if embeddings is not None and not embeddings.is_contiguous():
@@ -78,42 +83,44 @@ def _problem(
         group_offsets = group_offsets.to(torch.int64).contiguous()
         num_groups = group_offsets.shape[0] - 1
     else:
+        shape = rewards.shape
         num_groups = shape[0] if len(shape) == 2 else shape[0] // group_size
-    (
-        method,
-        lam_mode,
-        temperature,
-        first_pick,
-        match_scale,
-        scope,
-        scale,
-        eps,
-        degenerate,
-        normalize,
-        outputs,
-        backend,
-    ) = options
-    problem = Problem(
-        rewards, embeddings, similarity, valid, group_offsets, order, lam, num_groups, group_size, method, lam_mode,
-        lam_value, temperature, first_pick, diversity, match_scale, scope, scale, eps, degenerate, normalize, outputs,
+    return Problem(
+        rewards, embeddings, num_groups, group_size, unpack(packed_options), similarity, valid, group_offsets, order,
+        lam,
     )  # fmt: skip
-    return problem, backend
 
 
-def _mmr(*arguments: Any) -> list[Tensor]:
-    problem, backend = _problem(*arguments)
+def _outputs(*arguments: Any) -> Outputs:
+    problem = _problem(*arguments)
     if problem.group_offsets is not None or problem.lam is not None:
         _check_values(problem)
-    outputs: Outputs = backends.resolve(backend, problem).run(problem)
-    return outputs.asked()
+    outputs: Outputs = backends.resolve(problem.options.backend, problem).run(problem)
+    return outputs
 
 
-def _mmr_fake(*arguments: Any) -> list[Tensor]:
-    problem, _ = _problem(*arguments)
-    return allocate_outputs(problem).asked()
+def _fake_outputs(*arguments: Any) -> Outputs:
+    return allocate_outputs(_problem(*arguments))
 
 
-_library.impl("mmr", _mmr, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-# The result never requires grad, whatever the inputs do.
-_library.impl("mmr", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
-torch.library.register_fake("mmr_kernels::mmr", _mmr_fake, lib=_library)
+def _mmr(*arguments: Any) -> Tensor:
+    return _outputs(*arguments).only()
+
+
+def _mmr_fake(*arguments: Any) -> Tensor:
+    return _fake_outputs(*arguments).only()
+
+
+def _mmr_details(*arguments: Any) -> tuple[Tensor | None, ...]:
+    return tuple(_outputs(*arguments))
+
+
+def _mmr_details_fake(*arguments: Any) -> tuple[Tensor | None, ...]:
+    return tuple(_fake_outputs(*arguments))
+
+
+for _name, _real, _fake in (("mmr", _mmr, _mmr_fake), ("mmr.details", _mmr_details, _mmr_details_fake)):
+    _library.impl(_name, _real, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    # The result never requires grad, whatever the inputs do.
+    _library.impl(_name, torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"mmr_kernels::{_name}", _fake, lib=_library)

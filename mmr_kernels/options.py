@@ -1,8 +1,8 @@
-"""The options of a call that are fixed over training, checked and packed into one string.
+"""All of a call that is no tensor and no size, checked and packed into one string.
 
 The op takes them as that string because every argument of an op costs: seven separate strings and flags add 2 µs to
-a call, as much as the whole computation for one small group takes (docs/cpu.md). Checking and packing are cached, so
-a training loop pays for them once. λ and ``diversity``, which a schedule may change every step, stay numbers.
+a call, as much as the whole computation for one small group takes (docs/cpu.md). Checking, packing and unpacking are
+cached, so a training loop pays for them once, or once a step for a number that a schedule changes every step.
 (``torch.compile`` makes a graph for each value of a number; a scheduled λ goes in as a tensor there.)
 """
 
@@ -17,20 +17,25 @@ from mmr_kernels import checks
 
 
 class Options(NamedTuple):
-    """As in ``mmr_kernels.mmr_advantages``, with the op's own two: where λ comes from, and which outputs it fills."""
+    """As in ``mmr_kernels.mmr_advantages``, with the op's own two: where λ comes from, and which outputs it fills.
 
-    method: str
-    lam_mode: str
-    temperature: float
-    first_pick: str
-    match_scale: bool
-    scope: str
-    scale: str
-    eps: float
-    degenerate: str
-    normalize: bool
-    outputs: str
-    backend: str | None
+    The fields before ``outputs`` are those of ``csrc/mmr.h``, in its order. The defaults are those of the public call.
+    """
+
+    method: str = "mmr"  # "mmr" | "smi" | "none"
+    lam_mode: str = "sigmoid"  # "fixed" | "tensor" | "sigmoid" | "relative_std"
+    lam_value: float = 0.0  # for lam_mode "fixed"
+    temperature: float = 1.0
+    first_pick: str = "reward"  # "reward" | "score"
+    diversity: float = 1.0
+    match_scale: bool = False
+    scope: str = "group"  # "group" | "batch"
+    scale: str = "group"  # "group" | "batch" | "none"
+    eps: float = 1e-4
+    degenerate: str = "reweight"  # "reweight" | "zero"
+    normalize: bool = True
+    outputs: str = "advantages"  # "advantages" | "reweighted" | "details"
+    backend: str | None = None
 
 
 def _checked(*values: object) -> str:
@@ -39,6 +44,8 @@ def _checked(*values: object) -> str:
         checks.check_choice(name, getattr(options, name))
     if options.backend is not None:
         checks.check_choice("backend", options.backend)
+    checks.check_number("lam", options.lam_value, highest=1.0)
+    checks.check_number("diversity", options.diversity, highest=1.0)
     checks.check_number("temperature", options.temperature, highest=checks.LARGEST_FLOAT32)
     checks.check_number("eps", options.eps, highest=checks.LARGEST_FLOAT32)
     checks.check_flag("match_scale", options.match_scale)
@@ -69,10 +76,10 @@ def pack(*values: object) -> str:
 def unpack(packed: str) -> Options:
     """The options that ``pack`` packed."""
     (
-        method, lam_mode, temperature, first_pick, match_scale, scope, scale, eps, degenerate, normalize, outputs,
-        backend,
+        method, lam_mode, lam_value, temperature, first_pick, diversity, match_scale, scope, scale, eps, degenerate,
+        normalize, outputs, backend,
     ) = packed.split("|")  # fmt: skip
     return Options(
-        method, lam_mode, float(temperature), first_pick, match_scale == "True", scope, scale, float(eps), degenerate,
-        normalize == "True", outputs, None if backend == "None" else backend,
+        method, lam_mode, float(lam_value), float(temperature), first_pick, float(diversity), match_scale == "True",
+        scope, scale, float(eps), degenerate, normalize == "True", outputs, None if backend == "None" else backend,
     )  # fmt: skip

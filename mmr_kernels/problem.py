@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmr_kernels.options import Options
+
 
 class Problem(NamedTuple):
     """One call of the op. Every tensor lies on one device and is contiguous; N completions, D dimensions.
@@ -21,26 +23,14 @@ class Problem(NamedTuple):
 
     rewards: Tensor  # (N,) or (B, G), float32
     embeddings: Tensor | None  # (N, D) or (B, G, D), float32, bfloat16 or float16
-    similarity: Tensor | None  # (number of scopes, M, M), float32: M members a scope
-    valid: Tensor | None  # like rewards, bool
-    group_offsets: Tensor | None  # (num_groups + 1,), int64
-    order: Tensor | None  # (N,), int64, a permutation
-    lam: Tensor | None  # (1,) or (num_scopes,), float32, for lam_mode "tensor"
     num_groups: int
     group_size: int
-    method: str  # "mmr" | "smi" | "none"
-    lam_mode: str  # "fixed" | "tensor" | "sigmoid" | "relative_std"
-    lam_value: float  # for lam_mode "fixed"
-    temperature: float
-    first_pick: str  # "reward" | "score"
-    diversity: float
-    match_scale: bool
-    scope: str  # "group" | "batch"
-    scale: str  # "group" | "batch" | "none"
-    eps: float
-    degenerate: str  # "reweight" | "zero"
-    normalize: bool
-    outputs: str  # "advantages" | "reweighted" | "details"
+    options: Options
+    similarity: Tensor | None = None  # (number of scopes, M, M), float32: M members a scope
+    valid: Tensor | None = None  # like rewards, bool
+    group_offsets: Tensor | None = None  # (num_groups + 1,), int64
+    order: Tensor | None = None  # (N,), int64, a permutation
+    lam: Tensor | None = None  # (1,) or (num_scopes,), float32, for lam_mode "tensor"
 
     @property
     def num_completions(self) -> int:
@@ -50,12 +40,12 @@ class Problem(NamedTuple):
     @property
     def num_scopes(self) -> int:
         """How many selections run: one a group, or one for the whole call."""
-        return 1 if self.scope == "batch" else self.num_groups
+        return 1 if self.options.scope == "batch" else self.num_groups
 
     @property
     def max_scope_size(self) -> int:
         """The most members a scope can have, as far as the host knows without reading a tensor."""
-        if self.scope == "batch" or self.group_size == 0:
+        if self.options.scope == "batch" or self.group_size == 0:
             return self.num_completions
         return self.group_size
 
@@ -66,7 +56,7 @@ class Problem(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a backend fills; what ``Problem.outputs`` doesn't ask for is None."""
+    """What a backend fills; what ``Options.outputs`` doesn't ask for is None."""
 
     advantages: Tensor | None  # like rewards, float32
     reweighted_rewards: Tensor | None = None  # like rewards, float32
@@ -74,20 +64,19 @@ class Outputs(NamedTuple):
     max_similarity: Tensor | None = None  # like rewards, float32
     lam: Tensor | None = None  # (num_scopes,), float32
 
-    def asked(self) -> list[Tensor]:
-        """The tensors the op returns."""
-        if self.lam is not None:
-            return list(self)  # type: ignore[arg-type]
+    def only(self) -> Tensor:
+        """The one output of a call that asks for one."""
         only = self.advantages if self.reweighted_rewards is None else self.reweighted_rewards
-        return [only]  # type: ignore[list-item]
+        assert only is not None
+        return only
 
 
 def allocate_outputs(problem: Problem) -> Outputs:
     """Uninitialised outputs, on the problem's device."""
     rewards = problem.rewards
-    if problem.outputs == "advantages":
+    if problem.options.outputs == "advantages":
         return Outputs(torch.empty_like(rewards))
-    if problem.outputs == "reweighted":
+    if problem.options.outputs == "reweighted":
         return Outputs(None, torch.empty_like(rewards))
     return Outputs(
         torch.empty_like(rewards),

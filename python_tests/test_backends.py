@@ -10,6 +10,7 @@ import torch
 from mmr_kernels import available_backends, backends, mmr_advantages
 from mmr_kernels.backends import BACKENDS, Host, machine_reasons, reasons, resolve, this_host, unasked
 from mmr_kernels.checks import CHOICES
+from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem
 
 BARE = Host(**dict.fromkeys(Host._fields, "nothing of the kind"))
@@ -18,10 +19,7 @@ FULL = Host(**dict.fromkeys(Host._fields, None))
 
 def problem(device: str = "cpu") -> Problem:
     rewards, embeddings = torch.rand(2, 4, device=device), torch.randn(2, 4, 8, device=device)
-    return Problem(
-        rewards, embeddings, None, None, None, None, None, 2, 4, "mmr", "sigmoid", 0.0, 1.0, "reward", 1.0, False,
-        "group", "group", 1e-4, "reweight", True, "advantages",
-    )  # fmt: skip
+    return Problem(rewards, embeddings, 2, 4, Options())
 
 
 def test_torch_is_last_and_never_refuses() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from oracle import Case
 
 from mmr_kernels import MMRResult, mmr_advantages, mmr_reweight, ops
+from mmr_kernels.options import Options
 
 B, G, D = 3, 5, 8
 generator = torch.Generator().manual_seed(0)
@@ -48,18 +50,27 @@ def moved(call: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in call.items()}
 
 
-def op_arguments(call: dict[str, Any], backend: str, outputs: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
-    """What the front door hands to the op for this call."""
+def op_call(
+    call: dict[str, Any], backend: str, outputs: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, tuple[Any, ...]]:
+    """The op, and what the front door hands to it for this call."""
+    name = "mmr_details" if outputs == "details" else "mmr"
+    op = getattr(ops, name)
     seen: list[tuple[Any, ...]] = []
     with monkeypatch.context() as patch:
-        patch.setattr(ops, "mmr", lambda *arguments: seen.append(arguments) or torch.ops.mmr_kernels.mmr(*arguments))
+        patch.setattr(ops, name, lambda *arguments: seen.append(arguments) or op(*arguments))
         if outputs == "reweighted":
             kept = {name: value for name, value in call.items() if name not in ("scale", "degenerate")}
             mmr_reweight(**kept, backend=backend)
         else:
             mmr_advantages(**call, backend=backend, return_details=outputs == "details")
     (arguments,) = seen
-    return arguments
+    return op, arguments
+
+
+def returned(op: Any, arguments: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
+    result = op(*arguments)
+    return (result,) if isinstance(result, torch.Tensor) else result
 
 
 @every_call
@@ -68,11 +79,11 @@ def test_opcheck(
     backend: str, device: torch.device, call: dict[str, Any], outputs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Schema, autograd registration, fake tensors and dynamic shapes, as torch itself checks them."""
-    arguments = op_arguments(moved(call, device), backend, outputs, monkeypatch)
+    op, arguments = op_call(moved(call, device), backend, outputs, monkeypatch)
     checks = ["test_schema", "test_autograd_registration", "test_faketensor"]
-    if not any(tensor.isnan().any() for tensor in torch.ops.mmr_kernels.mmr(*arguments)):
+    if not any(tensor.isnan().any() for tensor in returned(op, arguments)):
         checks.append("test_aot_dispatch_dynamic")  # which holds NaN to differ from NaN
-    torch.library.opcheck(torch.ops.mmr_kernels.mmr.default, arguments, test_utils=checks)
+    torch.library.opcheck(op, arguments, test_utils=checks)
 
 
 @every_call
@@ -80,11 +91,11 @@ def test_opcheck(
 def test_fake_outputs_look_like_the_real_ones(
     backend: str, device: torch.device, call: dict[str, Any], outputs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = op_arguments(moved(call, device), backend, outputs, monkeypatch)
+    op, arguments = op_call(moved(call, device), backend, outputs, monkeypatch)
     with torch._subclasses.FakeTensorMode() as mode:
         fake_arguments = [mode.from_tensor(value) if isinstance(value, torch.Tensor) else value for value in arguments]
-        fakes = torch.ops.mmr_kernels.mmr(*fake_arguments)
-    reals = torch.ops.mmr_kernels.mmr(*arguments)
+        fakes = returned(op, tuple(fake_arguments))
+    reals = returned(op, arguments)
     for fake, real in zip(fakes, reals, strict=True):
         assert (fake.shape, fake.stride(), fake.dtype, fake.device) == (
             real.shape,
@@ -95,7 +106,7 @@ def test_fake_outputs_look_like_the_real_ones(
 
 
 def nodes_of_the_op(graph: torch.fx.GraphModule) -> int:
-    return sum(node.target is torch.ops.mmr_kernels.mmr.default for node in graph.graph.nodes)
+    return sum(node.target in (ops.mmr, ops.mmr_details) for node in graph.graph.nodes)
 
 
 @every_call
@@ -172,6 +183,14 @@ def test_compiled_by_inductor(backend: str, device: torch.device) -> None:
 
     rewards, embeddings = REWARDS.to(device), EMBEDDINGS.to(device)
     assert torch.equal(torch.compile(step, fullgraph=True)(rewards, embeddings), step(rewards, embeddings))
+
+
+def test_options_default_to_those_of_the_public_call() -> None:
+    public = inspect.signature(mmr_advantages).parameters
+    for name, default in Options._field_defaults.items():
+        if name not in ("lam_mode", "lam_value", "outputs"):  # the op's own
+            assert (name, default) == (name, public[name].default)
+    assert Options().lam_mode == public["lam"].default
 
 
 def test_the_public_call_is_one_op(backend: str, device: torch.device) -> None:

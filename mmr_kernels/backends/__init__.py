@@ -8,6 +8,7 @@ the reason of a skipped test.
 
 from __future__ import annotations
 
+import functools
 from types import ModuleType
 
 from mmr_kernels.backends import cpu, cuda, torch_eager, triton
@@ -38,6 +39,12 @@ def available_backends() -> list[str]:
     return [name for name, reason in machine_reasons().items() if reason is None]
 
 
+@functools.cache
+def _able(host: Host) -> tuple[ModuleType, ...]:
+    """Those that the machine can run, whatever the problem."""
+    return tuple(backend for backend in BACKENDS.values() if backend.why_not_here(host) is None)
+
+
 def resolve(name: str | None, problem: Problem) -> ModuleType:
     """The backend named, or the first in the table that takes the problem.
 
@@ -47,7 +54,7 @@ def resolve(name: str | None, problem: Problem) -> ModuleType:
     host = this_host()
     if name is None:
         host = unasked(host)
-        for backend in BACKENDS.values():
+        for backend in _able(host):
             if backend.why_not(problem, host) is None:
                 return backend
     assert name is not None  # "torch" takes everything

@@ -33,7 +33,8 @@ def why_not(problem: Problem, host: Host) -> str | None:
 def run(problem: Problem) -> Outputs:
     """Fill fresh outputs; the GIL is released and ``torch.get_num_threads()`` threads work."""
     outputs = allocate_outputs(problem)
-    _extension().mmr(*arguments(problem, outputs), torch.get_num_threads())
+    module = _extension()
+    module.mmr(*arguments(module, problem, outputs), torch.get_num_threads())
     return outputs
 
 

@@ -46,12 +46,12 @@ def why_not(problem: Problem, host: Host) -> str | None:
     device = problem.rewards.device.type
     if device != "cuda" and (device != "cpu" or host.emulator is not None):
         return f"needs tensors on a CUDA device, got {problem.rewards.device}; move them, or leave backend=None"
-    if problem.scope == "batch" and problem.num_completions > LARGEST_BATCH:
+    if problem.options.scope == "batch" and problem.num_completions > LARGEST_BATCH:
         return (
             f'needs at most {LARGEST_BATCH} completions with scope="batch", got {problem.num_completions};'
             ' take scope="group", or leave backend=None'
         )
-    if problem.group_size > LARGEST_GROUP and problem.scope == "group":
+    if problem.group_size > LARGEST_GROUP and problem.options.scope == "group":
         return f"needs groups of at most {LARGEST_GROUP}, got {problem.group_size}; leave backend=None"
     return None
 
@@ -69,9 +69,11 @@ def run(problem: Problem) -> Outputs:
     if rewards.is_cuda:
         index = rewards.get_device()
         stream = torch._C._cuda_getCurrentRawStream(index)
-        _extension("_cuda").mmr(*arguments(problem, outputs), index, stream, allocate)
+        module = _extension("_cuda")
+        module.mmr(*arguments(module, problem, outputs), index, stream, allocate)
     else:
-        _extension("_simt").mmr(*arguments(problem, outputs), 0, 0, allocate)
+        module = _extension("_simt")
+        module.mmr(*arguments(module, problem, outputs), 0, 0, allocate)
     return outputs
 
 

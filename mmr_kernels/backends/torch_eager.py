@@ -41,21 +41,21 @@ def _run(problem: Problem) -> Outputs:
         problem.similarity,
         problem.valid,
         groups,
-        lam=problem.lam if problem.lam_mode == "tensor" else problem.lam_value,
-        lam_mode=problem.lam_mode,
-        method=problem.method,
-        temperature=problem.temperature,
-        first_pick=problem.first_pick,
-        diversity=problem.diversity,
-        match_scale=problem.match_scale,
-        scope=problem.scope,
-        scale=problem.scale,
-        eps=problem.eps,
-        degenerate=problem.degenerate,
-        normalize=problem.normalize,
+        lam=problem.lam if problem.options.lam_mode == "tensor" else problem.options.lam_value,
+        lam_mode=problem.options.lam_mode,
+        method=problem.options.method,
+        temperature=problem.options.temperature,
+        first_pick=problem.options.first_pick,
+        diversity=problem.options.diversity,
+        match_scale=problem.options.match_scale,
+        scope=problem.options.scope,
+        scale=problem.options.scale,
+        eps=problem.options.eps,
+        degenerate=problem.options.degenerate,
+        normalize=problem.options.normalize,
     )
-    if problem.outputs == "advantages":
+    if problem.options.outputs == "advantages":
         return Outputs(result[0])
-    if problem.outputs == "reweighted":
+    if problem.options.outputs == "reweighted":
         return Outputs(None, result[1])
     return Outputs(*result)

@@ -60,7 +60,7 @@ def configuration(problem: Problem) -> Configuration:
     """The table's row. One row for all ragged groups, but ``members``: a group's bits must not depend on N."""
     members = max(16, _power_of_two(problem.max_scope_size))
     width = 4 if problem.embeddings is None else problem.embeddings.element_size()
-    if problem.group_size == 0 and problem.scope == "group":
+    if problem.group_size == 0 and problem.options.scope == "group":
         return CONFIGURATIONS[64, width]._replace(members=max(64, members), alone=False)
     return CONFIGURATIONS[members, width]
 
@@ -125,12 +125,12 @@ def _launch(problem: Problem, outputs: Outputs) -> None:
         problem, outputs, scratch, reweighted, amd=torch.version.hip is not None
     )
     _start(kernels.mmr_kernel, (problem.num_scopes,), arguments, constants, options)
-    if problem.scale == "batch" and problem.scope == "group" and outputs.advantages is not None:
+    if problem.options.scale == "batch" and problem.options.scope == "group" and outputs.advantages is not None:
         count = problem.num_completions
         _start(
             kernels.divide_by_batch_deviation,
             (-(-count // BATCH_BLOCK),),
-            (outputs.advantages, reweighted, count, problem.eps),
+            (outputs.advantages, reweighted, count, problem.options.eps),
             (BATCH_BLOCK,),
             (("num_warps", 4), FUSED),
         )
@@ -140,8 +140,9 @@ def buffers(problem: Problem, outputs: Outputs) -> tuple[Tensor | None, Tensor |
     """Room for similarities that don't fit on chip, and for reweighted rewards that other programs or warps read."""
     count = problem.num_completions
     members, _, tile, *_ = configuration(problem)
-    through_scratch = problem.method != "none" and problem.similarity is None and (members > 32 or members > tile)
-    passes_on = outputs.reweighted_rewards is None and (problem.scope == "batch" or problem.scale == "batch")
+    options = problem.options
+    through_scratch = options.method != "none" and problem.similarity is None and (members > 32 or members > tile)
+    passes_on = outputs.reweighted_rewards is None and (options.scope == "batch" or options.scale == "batch")
     if not through_scratch and not passes_on:
         return None, outputs.reweighted_rewards
     similarities = count * (members + 2) if through_scratch else 0
@@ -177,23 +178,23 @@ def launch_arguments(
         problem.group_size,
         dim // unit,
         0 if problem.lam is None or problem.lam.numel() == 1 else 1,
-        problem.lam_value,
-        problem.temperature,
-        problem.diversity,
-        problem.eps,
+        problem.options.lam_value,
+        problem.options.temperature,
+        problem.options.diversity,
+        problem.options.eps,
     )
     constants = (
         unit,
-        problem.method,
-        problem.lam_mode,
-        problem.first_pick,
-        problem.match_scale,
-        problem.scope,
-        problem.scale,
-        problem.degenerate,
-        problem.normalize,
+        problem.options.method,
+        problem.options.lam_mode,
+        problem.options.first_pick,
+        problem.options.match_scale,
+        problem.options.scope,
+        problem.options.scale,
+        problem.options.degenerate,
+        problem.options.normalize,
         members,
-        max(16, _power_of_two(longest_group)) if problem.scope == "batch" else 0,
+        max(16, _power_of_two(longest_group)) if problem.options.scope == "batch" else 0,
         max(1, num_warps * warp_size // 32) if alone and members > 32 else 1,
         amd or problem.embeddings is None or problem.embeddings.dtype is not torch.float32,
         tile,

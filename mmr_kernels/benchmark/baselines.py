@@ -13,7 +13,8 @@ EPS = 1e-4
 
 
 def loop(rewards: Tensor, embeddings: Tensor, scope: str = "group") -> tuple[Tensor, Tensor]:
-    """One scope at a time, one argmax a step over tensors with a mask: the way the method was published.
+    """One scope at a time, one argmax a step over tensors with a mask: the way the method was published,
+    with the same eager operations a pick as the released code.
 
     Args:
         rewards: (B, G), float32.

@@ -13,6 +13,7 @@ import torch
 from mmr_kernels.backends import Host, cuda, this_host
 from mmr_kernels.backends.extension import arguments
 from mmr_kernels.backends.host import runs_on
+from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
 GPU = Host(**dict.fromkeys(Host._fields, None))._replace(emulator="not asked for")
@@ -23,12 +24,9 @@ needs_module = pytest.mark.skipif(
 )
 
 
-def problem(shape: tuple[int, ...], device: str = "meta", group_size: int = 0, scope: str = "group") -> Problem:
+def problem(shape: tuple[int, ...], device: str = "meta", group_size: int = 0, **options: Any) -> Problem:
     rewards = torch.empty(shape, device=device)
-    return Problem(
-        rewards, rewards.new_empty(*shape, 8), None, None, None, None, None, shape[0], group_size, "mmr", "sigmoid",
-        0.0, 1.0, "reward", 1.0, False, scope, "group", 1e-4, "reweight", True, "advantages",
-    )  # fmt: skip
+    return Problem(rewards, rewards.new_empty(*shape, 8), shape[0], group_size, Options(**options))
 
 
 def test_it_needs_the_module_then_a_device() -> None:
@@ -94,13 +92,12 @@ print(module.targets, "torch" in sys.modules)"""
 @pytest.mark.parametrize("scale", ["group", "batch"])
 def test_without_a_driver_a_launch_says_so_in_cudas_words(scale: str) -> None:
     """With the launch's shape; and again the next time, since the process stays usable."""
-    given = problem((3, 4), "cpu", 4)._replace(scale=scale)
+    given = problem((3, 4), "cpu", 4, scale=scale)
     outputs, memory = allocate_outputs(given), torch.empty(64, dtype=torch.uint8)
+    module = importlib.import_module("mmr_kernels._cuda")
     for _ in range(2):
         with pytest.raises(RuntimeError, match=r"CUDA driver.*device 0, 3 blocks of 256 threads, largest scope 4"):
-            importlib.import_module("mmr_kernels._cuda").mmr(
-                *arguments(given, outputs), 0, 0, lambda size: memory.data_ptr()
-            )
+            module.mmr(*arguments(module, given, outputs), 0, 0, lambda size: memory.data_ptr())
 
 
 @needs_module

@@ -15,6 +15,7 @@ import torch
 from mmr_kernels import MMRResult, mmr_advantages
 from mmr_kernels.backends import cuda, this_host
 from mmr_kernels.backends.extension import arguments
+from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
 REASON = this_host().emulator
@@ -155,25 +156,25 @@ def test_offsets_out_of_range_do_no_harm() -> None:
     extension = importlib.import_module("mmr_kernels._simt")
     for offsets, order in (([-5, 3, 99], None), ([9, 2, 4], None), ([0, 8, 16], [10**9, -1] * 8)):
         problem = Problem(
-            rewards, embeddings, None, None, torch.tensor(offsets), None if order is None else torch.tensor(order),
-            None, 2, 0, "mmr", "sigmoid", 0.0, 1.0, "reward", 1.0, False, "group", "batch", 1e-4, "reweight", True,
-            "details",
-        )  # fmt: skip
+            rewards,
+            embeddings,
+            num_groups=2,
+            group_size=0,
+            options=Options(scale="batch", outputs="details"),
+            group_offsets=torch.tensor(offsets),
+            order=None if order is None else torch.tensor(order),
+        )
         scratch = torch.empty(1 << 16, dtype=torch.uint8)
         outputs = allocate_outputs(problem)
-        extension.mmr(*arguments(problem, outputs), 0, 0, lambda size, scratch=scratch: scratch.data_ptr())
+        extension.mmr(*arguments(extension, problem, outputs), 0, 0, lambda size, scratch=scratch: scratch.data_ptr())
 
 
 def test_a_lam_that_is_not_a_number_does_no_harm() -> None:
     """Its values too are read by no one before."""
     for size in (8, 140):
         rewards, embeddings = rollouts(1, size, 16)
-        cuda.run(
-            Problem(
-                rewards, embeddings, None, None, None, None, torch.tensor([torch.nan]), 1, size, "mmr", "tensor", 0.0,
-                1.0, "score", 1.0, False, "group", "group", 1e-4, "reweight", True, "details",
-            )
-        )  # fmt: skip
+        options = Options(lam_mode="tensor", first_pick="score", outputs="details")
+        cuda.run(Problem(rewards, embeddings, 1, size, options, lam=torch.tensor([torch.nan])))
 
 
 def test_limits_are_the_modules_own(simt: Any) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from mmr_kernels import backends
 from mmr_kernels.backends import Host, machine_reasons, resolve, triton
+from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem
 
 GPU = Host(**dict.fromkeys(Host._fields, None))._replace(interpreter="TRITON_INTERPRET is not 1")
@@ -35,10 +36,7 @@ class OnDevice:
 def problem(device: str, groups: int = 2, size: int = 4, ragged: bool = False, **options: Any) -> Problem:
     rewards: Any = OnDevice(device, groups, size)
     embeddings: Any = OnDevice(device, groups, size, 8)
-    return Problem(
-        rewards, embeddings, None, None, None, None, None, groups, 0 if ragged else size, "mmr", "sigmoid", 0.0, 1.0,
-        "reward", 1.0, False, "group", "group", 1e-4, "reweight", True, "advantages",
-    )._replace(**options)  # fmt: skip
+    return Problem(rewards, embeddings, groups, 0 if ragged else size, Options(**options))
 
 
 def test_a_gpu_gets_triton_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

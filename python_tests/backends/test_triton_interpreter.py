@@ -16,7 +16,8 @@ import torch
 
 from mmr_kernels import mmr_advantages
 from mmr_kernels.backends import this_host, triton
-from mmr_kernels.problem import Problem, allocate_outputs
+from mmr_kernels.options import Options
+from mmr_kernels.problem import Outputs, Problem, allocate_outputs
 
 INTERPRETED = triton.why_not_here(this_host()) is None and this_host().interpreter is None
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="needs Triton's interpreter: run with TRITON_INTERPRET=1")
@@ -30,14 +31,15 @@ LAYOUTS: list[dict[str, Any]] = [
 ]
 
 
-def problem(groups: int, size: int, dim: int = 24, dtype: torch.dtype = torch.float32, **fields: Any) -> Problem:
+def problem(groups: int, size: int, dim: int = 24, dtype: torch.dtype = torch.float32, **options: Any) -> Problem:
     generator = torch.Generator().manual_seed(size)
     rewards = torch.rand(groups, size, generator=generator)
     embeddings = torch.randn(groups, size, dim, generator=generator).to(dtype)
-    return Problem(
-        rewards, embeddings, None, None, None, None, None, groups, size, "mmr", "sigmoid", 0.0, 1.0,
-        "reward", 1.0, False, "group", "group", 1e-4, "reweight", True, "details",
-    )._replace(**fields)  # fmt: skip
+    return Problem(rewards, embeddings, groups, size, Options(**{"outputs": "details", **options}))
+
+
+def filled(outputs: Outputs) -> list[torch.Tensor]:
+    return [output for output in outputs if output is not None]
 
 
 def builder() -> Any:
@@ -85,7 +87,7 @@ def test_each_embedding_is_read_once_and_each_output_written_once(
     triton.run(call)
     assert call.embeddings is not None
     assert set(traffic.of(traffic.loads, call.embeddings)) == {1}
-    for output in outputs.asked():
+    for output in filled(outputs):
         assert set(traffic.of(traffic.stores, output)) == {1}
     # One load a copy of the selection, of which the hardware makes one where they meet in a cache.
     assert len(set(traffic.of(traffic.loads, call.rewards))) == 1
@@ -145,7 +147,7 @@ def test_bits_depend_neither_on_program_order_nor_on_old_memory(size: int, optio
             poisoned_memory(value),
         ):
             again = triton.run(call)
-        for one, other in zip(plain.asked(), again.asked(), strict=True):
+        for one, other in zip(filled(plain), filled(again), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
@@ -162,7 +164,7 @@ def test_wrong_offsets_stay_in_bounds(monkeypatch: pytest.MonkeyPatch, offsets: 
     monkeypatch.setattr(triton, "buffers", lambda *_: buffers)
     traffic = Traffic(monkeypatch)
     triton.run(call)
-    for tensor in (call.rewards, call.embeddings, call.group_offsets, buffers[0], *outputs.asked()):
+    for tensor in (call.rewards, call.embeddings, call.group_offsets, buffers[0], *filled(outputs)):
         assert tensor is not None
         traffic.of(traffic.loads, tensor)
         traffic.of(traffic.stores, tensor)

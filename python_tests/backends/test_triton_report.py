@@ -129,5 +129,7 @@ def test_every_option_compiles(size: int, options: dict[str, Any]) -> None:
         )
     if options.pop("similar", False):
         call = call._replace(embeddings=None, similarity=torch.empty(groups, size, size, device="meta"))
-    kernel = compiled(call._replace(**options), TARGETS["sm_90"])
+    if "embeddings" in options:
+        call = call._replace(embeddings=options.pop("embeddings"))
+    kernel = compiled(call._replace(options=call.options._replace(**options)), TARGETS["sm_90"])
     assert kernel.asm["cubin"]

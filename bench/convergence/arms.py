@@ -20,7 +20,7 @@ class Arm:
     Args:
         shared_prompts: with scope "batch": completions of different prompts are as alike as those of one; else only
             completions of one prompt are alike at all.
-        random_similarity: ways are shuffled within the scope before similarity is taken: its values are as before, and say
+        random_similarity: ways are shuffled within the scope before similarity is taken: its values stay and say
             nothing. A control.
         entropy_bonus: times the entropy over ways, added to the objective.
         fade: diversity goes in a straight line from ``diversity`` to 0 over this share of the run; 0 keeps it.

@@ -78,7 +78,7 @@ def grid() -> list[tuple[str, float, Point]]:
 
 
 def at_random(number: int) -> Point:
-    """The random setting of this number; its ranges are a choice, and so are all shares of settings counted over them."""
+    """The random setting of this number. Its ranges are a choice, and so is any share of settings counted over them."""
     draw = np.random.default_rng([number, WAYS])
     best = draw.uniform(0.3, 1.0)
     return Point(

@@ -21,26 +21,25 @@ from sklearn.tree import DecisionTreeClassifier, export_text
 
 from bench.convergence.arms import ARMS
 from bench.convergence.logs import logged
-from bench.convergence.map import CUT_OFF, HEADLINE, MAPPED, kept, measure
+from bench.convergence.map import CUT_OFF, HEADLINE, LENGTH, MAPPED, RATE, kept, measure
 from bench.convergence.points import Point, at_random
-from bench.convergence.running import RATE
 from bench.convergence.simulation import save
 
-LOGGED = 120  # steps
-WINDOW = 20  # steps that a metric is averaged over
+LOGGED = 40  # steps
+WINDOW = 10  # steps that a metric is averaged over
 
 
 def features(point: Point, seeds: int) -> dict[str, float]:
     """What is known of a setting after ``WINDOW`` steps of MMR, after ``LOGGED``, and beside a plain run."""
     family, setting, numbers = point.family(), point.setting(), list(range(seeds))
-    mmr, reward_mmr = logged(family, ARMS["mmr"], setting, numbers, LOGGED)
-    plain, reward_plain = logged(family, ARMS["grpo"], setting, numbers, LOGGED)
+    mmr, reward_mmr = logged(family, ARMS["mmr"], setting, numbers, LOGGED, RATE)
+    plain, reward_plain = logged(family, ARMS["grpo"], setting, numbers, LOGGED, RATE)
     found: dict[str, float] = {}
     for name, series in mmr.items():
         found[f"start: {name}"] = float(series[:WINDOW].nanmean())
         found[f"step {LOGGED}: {name}"] = float(series[-WINDOW:].nanmean())
         found[f"plain, step {LOGGED}: {name}"] = float(plain[name][-WINDOW:].nanmean())
-    for step in (40, LOGGED):
+    for step in (WINDOW, LOGGED):
         found[f"step {step}: reward gained by mmr"] = float(reward_mmr[step] - reward_mmr[0])
         found[f"step {step}: reward gained by plain"] = float(reward_plain[step] - reward_plain[0])
         found[f"step {step}: lead of mmr over plain"] = float(reward_mmr[step] - reward_plain[step])
@@ -119,7 +118,7 @@ def main(
             found = measure(point, seeds) | {"features": features(point, min(seeds, 32))}
             rows.append({"number": number, "point": point.row(), **found})
             if json_path and (len(rows) % 10 == 0 or len(rows) == settings):
-                save(json_path, rows, seeds, rate=RATE, cut_off=CUT_OFF)
+                save(json_path, rows, seeds, rate=RATE, steps=CUT_OFF, schedule_length=LENGTH)
     console = Console(width=120)
     console.print(*frequency(rows), sep="\n")
     for arm in MAPPED:

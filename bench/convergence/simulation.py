@@ -113,7 +113,7 @@ def save(path: Path, rows: list[dict[str, Any]], seeds: int, **more: object) -> 
     """Written beside and then moved, so that nothing half written is left."""
     command = f"python -m {'.'.join(('bench.convergence', Path(sys.argv[0]).stem))} {shlex.join(sys.argv[1:])}".strip()
     content = {"command": command, "machine": machine(), "versions": versions(), "seeds": f"0 to {seeds - 1}",
-               "steps": STEPS, "schedule_length": LENGTH, **more, "rows": rows}  # fmt: skip
+               **more, "rows": rows}  # fmt: skip
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     beside.replace(path)
@@ -134,7 +134,7 @@ def main(
         rows += best_rates(rows)
     show(rows, console)
     if json_path:
-        save(json_path, rows, seeds)
+        save(json_path, rows, seeds, steps=STEPS, schedule_length=LENGTH)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def main(
-    seeds: Annotated[int, typer.Option(min=8, help="Runs of each arm at each point.")] = 128,
+    seeds: Annotated[int, typer.Option(min=8, help="Runs of each arm at each point.")] = 64,
     quick: Annotated[bool, typer.Option("--quick", help="Every sixth point, 16 seeds.")] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="Rows: written here, and kept from here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the heat maps to this PNG.")] = None,

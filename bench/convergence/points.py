@@ -55,14 +55,14 @@ class Point:
         return asdict(self)
 
 
-SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 #: What each panel of the map varies, beside the starting share of the best way.
 PANELS: dict[str, tuple[float, ...]] = {
-    "gap": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "gap": (0.2, 0.3, 0.4, 0.5, 0.7, 0.9),
     "others": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
-    "group_size": (2, 4, 8, 16, 32, 64),
-    "contrast": (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9),
-    "noise": (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),
+    "group_size": (4, 8, 16, 32, 64),
+    "contrast": (0.0, 0.1, 0.2, 0.3, 0.5, 0.9),
+    "noise": (0.0, 0.1, 0.2, 0.4, 0.8),
 }
 
 

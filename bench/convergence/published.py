@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 DATA = Path(__file__).with_name("published.json")
-CONSOLE = Console(width=120)
+CONSOLE = Console(width=140)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def table_of_pairs(pairs: list[Pair]) -> Table:
             pair.size, pair.method, f"{plain.score:.3f} → {mmr.score:.3f} ({mmr.score - plain.score:+.3f})",
             f"{plain.peak_step} → {mmr.peak_step}", f"{reduction(plain.peak_step, mmr.peak_step):.0%}",
             f"{plain.hours:.2f} → {mmr.hours:.2f}", f"{reduction(plain.hours, mmr.hours):.0%}",
-            f"{per_step(plain):.2f} → {per_step(mmr):.2f}", str(pair.checkpoint_every),
+            f"{per_step(plain):.2f} → {per_step(mmr):.2f} ({per_step(mmr) / per_step(plain) - 1:+.1%})", str(pair.checkpoint_every),
         )  # fmt: skip
     return table
 

@@ -21,7 +21,7 @@ from bench.convergence.plots import heat_maps
 from bench.convergence.points import Point, grid
 from bench.convergence.running import steps_to_target
 from bench.convergence.simulation import save
-from bench.convergence.theory import predicted_steps
+from bench.convergence.theory import known, predicted_steps
 
 RATE = 1.0  # learning rate: a third of the table's steps, the same ratios
 LENGTH = 120  # of a planned run, what diversity fades over a share of: the table's 400 at its rate of 0.3
@@ -42,7 +42,7 @@ def measure(point: Point, seeds: int) -> dict[str, Any]:
         ratio, low, high = intervals.of_ratio(steps[name], steps["grpo"], CUT_OFF)
         cut = int(np.isinf(steps[name]).sum())
         found[name] = {"ratio": ratio, "low": low, "high": high, "cut_off": cut}
-    if not (setting.noise or setting.graded):
+    if known(ARMS["grpo"], setting):
         told = {name: predicted_steps([family], ARMS[name], setting, **run)[0] for name in names}
         base = min(told["grpo"], CUT_OFF)
         for name in MAPPED:

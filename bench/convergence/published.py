@@ -132,7 +132,8 @@ def table_of_pairs(pairs: list[Pair]) -> Table:
             pair.size, pair.method, f"{plain.score:.3f} → {mmr.score:.3f} ({mmr.score - plain.score:+.3f})",
             f"{plain.peak_step} → {mmr.peak_step}", f"{reduction(plain.peak_step, mmr.peak_step):.0%}",
             f"{plain.hours:.2f} → {mmr.hours:.2f}", f"{reduction(plain.hours, mmr.hours):.0%}",
-            f"{per_step(plain):.2f} → {per_step(mmr):.2f} ({per_step(mmr) / per_step(plain) - 1:+.1%})", str(pair.checkpoint_every),
+            f"{per_step(plain):.2f} → {per_step(mmr):.2f} ({per_step(mmr) / per_step(plain) - 1:+.1%})",
+            str(pair.checkpoint_every),
         )  # fmt: skip
     return table
 

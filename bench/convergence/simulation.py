@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bench.convergence import intervals
+from bench.convergence import intervals, theory
 from bench.convergence.arms import ABLATIONS, ARMS, Arm
 from bench.convergence.families import FAMILIES, Family, Setting, rare_best
 from bench.convergence.running import LENGTH, RATE, STEPS, steps_to_target
@@ -77,9 +77,39 @@ def results(todo: list[Case], seeds: int, progress: Progress) -> Iterable[dict[s
         if block != (section, name, rate):
             base, block = steps, (section, name, rate)
         ratio = intervals.of_ratio(steps, base, STEPS)
+        predicted = None
+        if theory.known(arm, setting):
+            predicted = min(theory.predicted_steps([family], arm, setting, rate=rate)[0], STEPS)
         yield {"section": section, "family": name, "arm": name_of(arm), "rate": rate,
                **intervals.of_median(steps, STEPS).row(),
-               "ratio": ratio[0], "ratio_low": ratio[1], "ratio_high": ratio[2]}  # fmt: skip
+               "ratio": ratio[0], "ratio_low": ratio[1], "ratio_high": ratio[2], "predicted": predicted}  # fmt: skip
+
+
+def drifts(groups: int = 200_000) -> list[dict[str, Any]]:
+    """The expected policy gradient at the start, in closed form and sampled with the op, for every way."""
+    found = []
+    for name, family in FAMILIES.items():
+        p, success = family.logits().exp(), torch.tensor(family.success, dtype=torch.float64)
+        for label in ("mmr", "score", "Dr. GRPO, mmr", "Dr. GRPO, score"):
+            arm = (ARMS | ABLATIONS)[label]
+            mean, error = theory.sampled_drift(p, success, arm, Setting(), groups)
+            predicted = theory.drift(p, success, arm, Setting())
+            found.append({"family": name, "arm": label, "groups": groups, "predicted": predicted.tolist(),
+                          "sampled": mean.tolist(), "standard_error": error.tolist()})  # fmt: skip
+    return found
+
+
+def show_drifts(rows: list[dict[str, Any]], console: Console) -> None:
+    """The first two ways, and the largest difference over all ways."""
+    table = Table(title="expected policy gradient at the start: closed form / sampled with the op")
+    for column in ("family", "arm", "first way", "second way", "largest difference", "standard error"):
+        table.add_column(column)
+    for row in rows:
+        both = list(zip(row["predicted"], row["sampled"], strict=True))
+        first, second = (f"{told:.4f} / {drawn:.4f}" for told, drawn in both[:2])
+        table.add_row(row["family"], row["arm"], first, second, f"{max(abs(a - b) for a, b in both):.4f}",
+                      f"{max(row['standard_error']):.4f}")  # fmt: skip
+    console.print(table)
 
 
 def best_rates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -99,13 +129,14 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
     """A table for each section."""
     for section in dict.fromkeys(row["section"] for row in rows):
         table = Table(title=f"{section}: steps to 90 % of the best reachable reward")
-        for column in ("family", "arm", "rate", "steps (95 % interval)", "× base", "throwaway"):
+        for column in ("family", "arm", "rate", "steps (95 % interval)", "× base", "predicted", "throwaway"):
             table.add_column(column)
         for row in (row for row in rows if row["section"] == section):
             steps = intervals.Steps(*(row[key] for key in ("median", "low", "high", "cut_off", "seeds")))
             ratio = f"{row['ratio']:.2f} ({row['ratio_low']:.2f}–{row['ratio_high']:.2f})"
+            told = "" if row["predicted"] is None else f"{row['predicted']:.0f}"
             before = THROWAWAY.get(row["family"], {}).get(row["arm"], "") if section == "table" else ""
-            table.add_row(row["family"], row["arm"], f"{row['rate']:g}", str(steps), ratio, before)
+            table.add_row(row["family"], row["arm"], f"{row['rate']:g}", str(steps), ratio, told, before)
         console.print(table)
 
 
@@ -120,7 +151,7 @@ def save(path: Path, rows: list[dict[str, Any]], seeds: int, **more: object) -> 
 
 
 def main(
-    seeds: Annotated[int, typer.Option(min=8, help="Runs of each case.")] = 1024,
+    seeds: Annotated[int, typer.Option(min=8, help="Runs of each case.")] = 512,
     quick: Annotated[bool, typer.Option("--quick", help="The table alone, with 64 seeds.")] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the rows here.")] = None,
 ) -> None:
@@ -133,8 +164,10 @@ def main(
     if not quick:
         rows += best_rates(rows)
     show(rows, console)
+    checked = drifts(20_000 if quick else 200_000)
+    show_drifts(checked, console)
     if json_path:
-        save(json_path, rows, seeds, steps=STEPS, schedule_length=LENGTH)
+        save(json_path, rows, seeds, steps=STEPS, schedule_length=LENGTH, drifts=checked)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,12 @@ from bench.convergence.running import LENGTH, RATE, STEPS, rewards_of
 EPS = 1e-4
 
 
+def known(arm: Arm, setting: Setting) -> bool:
+    """Whether the closed form covers these."""
+    other = arm.method == "smi" or arm.scope == "batch" or arm.random_similarity or arm.entropy_bonus > 0
+    return not (other or setting.graded or setting.noise)
+
+
 def drift(p: Tensor, success: Tensor, arm: Arm, setting: Setting, progress: float = 0.0) -> Tensor:
     """The expected policy gradient: for each way, the expected sum of its completions' advantages in a group, over G.
 
@@ -30,12 +36,13 @@ def drift(p: Tensor, success: Tensor, arm: Arm, setting: Setting, progress: floa
         progress: where in training, for ``Arm.fade``.
 
     Returns:
-        (..., K); the entropy bonus not included.
+        (..., K).
+
+    Raises:
+        ValueError: the closed form does not cover these.
     """
-    if arm.method == "smi" or arm.scope == "batch" or arm.random_similarity or setting.graded or setting.noise:
-        raise ValueError(
-            f"arm and setting must be plain or MMR of scope 'group' on binary rewards; got {arm}, {setting}"
-        )
+    if not known(arm, setting):
+        raise ValueError(f"arm and setting must be plain or MMR of scope 'group', binary rewards; got {arm}, {setting}")
     size = setting.group_size
     p, success = p.unsqueeze(-2), success.unsqueeze(-2)
     mean = (p * success).sum(-1, keepdim=True)

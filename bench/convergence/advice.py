@@ -7,6 +7,7 @@ stopped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,35 +47,71 @@ def features(point: Point, seeds: int) -> dict[str, float]:
     return {name: value for name, value in found.items() if "lambda" not in name or not np.isnan(value)}
 
 
-def rules(rows: list[dict[str, Any]], arm: str) -> Table:
-    """Balanced and plain accuracy of one threshold on each feature, and of small trees on kinds of features."""
-    clear = [row for row in rows if row[arm]["high"] < 1 or row[arm]["low"] > 1]
-    helps = np.array([row[arm]["ratio"] < 1 for row in clear])
-    names = list(clear[0]["features"])
-    values = np.array([[row["features"][name] for name in names] for row in clear])
-    start = [place for place, name in enumerate(names) if name.startswith("start")]
-    own = [place for place, name in enumerate(names) if not (name.startswith("plain") or "plain" in name)]
-    table = Table(title=f"does {arm} help? {len(clear)} clear settings, helps in {helps.mean():.0%}")
+def told(row: dict[str, Any]) -> dict[str, float]:
+    """The features of a row, with reward gained as a part of the room there was below 1, the highest reward."""
+    found = dict(row["features"])
+    room = 1 - found["start: reward_before"]
+    for step in (WINDOW, LOGGED):
+        for arm in ("mmr", "plain"):
+            found[f"step {step}: part of the room gained by {arm}"] = (
+                found[f"step {step}: reward gained by {arm}"] / room
+            )
+    return found
+
+
+def known_before(row: dict[str, Any]) -> dict[str, float]:
+    """The setting itself, which no user knows: what decides the sign."""
+    return {name: float(value) for name, value in row["point"].items()}
+
+
+Kinds = dict[str, Callable[[str], bool]]
+#: Where features come from, for the trees.
+KINDS: Kinds = {
+    "first steps of MMR": lambda name: name.startswith("start"),
+    "the MMR run": lambda name: "plain" not in name,
+    "both runs": lambda name: True,
+}
+
+
+def clear(rows: list[dict[str, Any]], arm: str) -> list[dict[str, Any]]:
+    """Settings whose interval of the ratio doesn't hold 1."""
+    return [row for row in rows if row[arm]["high"] < 1 or row[arm]["low"] > 1]
+
+
+def table_of(
+    rows: list[dict[str, Any]], arm: str, describe: Callable[[dict[str, Any]], dict[str, float]], kinds: Kinds
+) -> list[tuple[str, float, float]]:
+    """Accuracy, and balanced accuracy, of one threshold on each feature, best first, and of small trees on kinds."""
+    some = clear(rows, arm)
+    helps = np.array([row[arm]["ratio"] < 1 for row in some])
+    described = [describe(row) for row in some]
+    names = list(described[0])
+    values = np.array([[one[name] for name in names] for one in described])
+    single = [(name, *_score(values[:, [place]], helps, 1)) for place, name in enumerate(names)]
+    found = [("always the more frequent answer", float(max(helps.mean(), 1 - helps.mean())), 0.5)]
+    found += sorted(single, key=lambda line: -line[2])
+    for kind, belongs in kinds.items():
+        places = [place for place, name in enumerate(names) if belongs(name)]
+        found += [(f"tree of depth {depth}: {kind}", *_score(values[:, places], helps, depth)) for depth in (2, 4)]
+    return found
+
+
+def show(title: str, lines: list[tuple[str, float, float]], console: Console) -> None:
+    """Of the single features the best twelve."""
+    table = Table(title=title)
     for column in ("from", "accuracy, held out", "balanced"):
         table.add_column(column)
-    table.add_row("always the more frequent answer", f"{max(helps.mean(), 1 - helps.mean()):.0%}", "50%")
-    lines = [(name, _score(values[:, [place]], helps, 1)) for place, name in enumerate(names)]
-    for name, score in sorted(lines, key=lambda line: -line[1][1])[:12]:
-        table.add_row(name, f"{score[0]:.0%}", f"{score[1]:.0%}")
-    for name, some in (("start", start), ("mmr run alone", own), ("both runs", list(range(len(names))))):
-        for depth in (2, 4):
-            score = _score(values[:, some], helps, depth)
-            table.add_row(f"tree of depth {depth}: {name}", f"{score[0]:.0%}", f"{score[1]:.0%}")
-    return table
+    trees = [line for line in lines if line[0].startswith("tree")]
+    for name, plain, balanced in [*[line for line in lines if line not in trees][:13], *trees]:
+        table.add_row(name, f"{plain:.0%}", f"{balanced:.0%}")
+    console.print(table)
 
 
-def tree(rows: list[dict[str, Any]], arm: str, kind: str, depth: int = 2) -> str:
-    """The tree fitted on all clear settings, of features whose names start so."""
-    clear = [row for row in rows if row[arm]["high"] < 1 or row[arm]["low"] > 1]
-    names = [name for name in clear[0]["features"] if name.startswith(kind)]
-    values = np.array([[row["features"][name] for name in names] for row in clear])
-    fitted = _classifier(depth).fit(values, [row[arm]["ratio"] < 1 for row in clear])
-    return str(export_text(fitted, feature_names=names))
+def threshold(rows: list[dict[str, Any]], arm: str, feature: str) -> str:
+    """The one threshold fitted on all clear settings."""
+    some = clear(rows, arm)
+    fitted = _classifier(1).fit([[told(row)[feature]] for row in some], [row[arm]["ratio"] < 1 for row in some])
+    return str(export_text(fitted, feature_names=[feature]))
 
 
 def _classifier(depth: int) -> DecisionTreeClassifier:
@@ -109,22 +146,36 @@ def main(
 ) -> None:
     """How often MMR helps over random settings, and how well rules on logged metrics tell."""
     torch.set_num_threads(1)
-    rows = kept(json_path, seeds)[:settings]
+    rows = [row for row in kept(json_path, seeds) if row["number"] < settings]
+    done = {row["number"] for row in rows}
     with Progress(console=Console(stderr=True)) as progress:
         for number in progress.track(range(settings), description="random settings"):
-            if number < len(rows):
+            if number in done:
                 continue
             point = at_random(number)
             found = measure(point, seeds) | {"features": features(point, min(seeds, 32))}
             rows.append({"number": number, "point": point.row(), **found})
             if json_path and (len(rows) % 10 == 0 or len(rows) == settings):
+                rows.sort(key=lambda row: row["number"])
                 save(json_path, rows, seeds, rate=RATE, steps=CUT_OFF, schedule_length=LENGTH)
     console = Console(width=120)
     console.print(*frequency(rows), sep="\n")
     for arm in MAPPED:
-        console.print(rules(rows, arm))
-    for kind in ("start", "step"):
-        console.print(tree(rows, "mmr", kind))
+        some = clear(rows, arm)
+        title = (
+            f"does {arm} help? {len(some)} clear settings, helps in {np.mean([r[arm]['ratio'] < 1 for r in some]):.0%}"
+        )
+        show(title, table_of(rows, arm, told, KINDS), console)
+    show(
+        "does mmr help, from the setting itself?",
+        table_of(rows, "mmr", known_before, {"all": lambda name: True}),
+        console,
+    )
+    for feature in (
+        f"step {LOGGED}: part of the room gained by plain",
+        f"step {LOGGED}: reward_similarity_correlation",
+    ):
+        console.print(threshold(rows, "mmr", feature))
 
 
 if __name__ == "__main__":

@@ -78,18 +78,25 @@ def grid() -> list[tuple[str, float, Point]]:
 
 
 def at_random(number: int) -> Point:
-    """The random setting of this number. Its ranges are a choice, and so is any share of settings counted over them."""
+    """The random setting of this number, one that starts below its target.
+
+    The ranges are a choice, and so is any share of settings counted over them.
+    """
     draw = np.random.default_rng([number, WAYS])
-    best = draw.uniform(0.3, 1.0)
-    return Point(
-        share=float(np.exp(draw.uniform(np.log(0.005), np.log(0.5)))),
-        best=best,
-        gap=best * draw.uniform(0.05, 1.0),
-        others=draw.uniform(0.0, 1.0),
-        common_part=draw.uniform(0.2, 0.9),
-        group_size=int(draw.choice([4, 8, 16, 32])),
-        across=draw.uniform(0.0, 0.5),
-        contrast=draw.uniform(0.05, 0.5),
-        noise=float(draw.choice([0.0, draw.uniform(0.0, 0.5)])),
-        graded=bool(draw.uniform() < 0.25),
-    )
+    while True:
+        best = draw.uniform(0.3, 1.0)
+        point = Point(
+            share=float(np.exp(draw.uniform(np.log(0.005), np.log(0.5)))),
+            best=best,
+            gap=best * draw.uniform(0.05, 1.0),
+            others=draw.uniform(0.0, 1.0),
+            common_part=draw.uniform(0.2, 0.9),
+            group_size=int(draw.choice([4, 8, 16, 32])),
+            across=draw.uniform(0.0, 0.5),
+            contrast=draw.uniform(0.05, 0.5),
+            noise=float(draw.choice([0.0, draw.uniform(0.0, 0.5)])),
+            graded=bool(draw.uniform() < 0.25),
+        )
+        family = point.family()
+        if np.dot(family.shares, family.success) < family.target():
+            return point

@@ -45,7 +45,7 @@ def features(point: Point, seeds: int) -> dict[str, float]:
         found[f"step {step}: reward gained by mmr"] = float(reward_mmr[step] - reward_mmr[0])
         found[f"step {step}: reward gained by plain"] = float(reward_plain[step] - reward_plain[0])
         found[f"step {step}: lead of mmr over plain"] = float(reward_mmr[step] - reward_plain[step])
-    return {name: value for name, value in found.items() if "lambda" not in name or not np.isnan(value)}
+    return {name: round(value, 5) for name, value in found.items()}
 
 
 def told(row: dict[str, Any]) -> dict[str, float]:
@@ -143,9 +143,11 @@ def frequency(rows: list[dict[str, Any]]) -> list[str]:
 def beside(rows: list[dict[str, Any]], one: str, other: str) -> str:
     """At how many settings the second arm takes fewer and more steps than the first, by 2 % or more."""
     ratios = np.array([row[other]["ratio"] / row[one]["ratio"] for row in rows])
-    fewer, more = np.mean(ratios < 0.98), np.mean(ratios > 1.02)
-    return (f"{other} against {one}: fewer steps at {fewer:.1%}, more at {more:.1%};"
-            f" ratio at 10, 50, 90 %: {', '.join(f'{cut:.2f}' for cut in np.quantile(ratios, [0.1, 0.5, 0.9]))}")  # fmt: skip
+    cuts = ", ".join(f"{cut:.2f}" for cut in np.quantile(ratios, [0.1, 0.5, 0.9]))
+    return (
+        f"{other} against {one}: fewer steps at {np.mean(ratios < 0.98):.1%}, more at {np.mean(ratios > 1.02):.1%};"
+        f" ratio at 10, 50, 90 %: {cuts}"
+    )
 
 
 def main(

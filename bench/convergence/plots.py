@@ -86,6 +86,6 @@ def _cut_off(rows: dict[tuple[float, float], dict[str, Any]], panel: str, arm: s
 
 def _boundary(axis: Axes, ratios: np.ndarray, style: str, colour: str) -> None:
     """The line along which both arms take as many steps; columns where all do have none."""
-    ratios = np.where((np.abs(ratios - 1) < 0.02).all(axis=0), np.nan, ratios)
+    ratios = np.where((~(np.abs(ratios - 1) >= 0.02)).all(axis=0), np.nan, ratios)
     if np.nanmin(ratios) < 1 < np.nanmax(ratios):
         axis.contour(np.log(ratios), levels=[0.0], colors=colour, linewidths=2, linestyles=style)

@@ -144,9 +144,11 @@ def save(path: Path, rows: list[dict[str, Any]], seeds: int, **more: object) -> 
     """Written beside and then moved, so that nothing half written is left."""
     command = f"python -m {'.'.join(('bench.convergence', Path(sys.argv[0]).stem))} {shlex.join(sys.argv[1:])}".strip()
     content = {"command": command, "machine": machine(), "versions": versions(), "seeds": f"0 to {seeds - 1}",
-               **more, "rows": rows}  # fmt: skip
+               **more}  # fmt: skip
     beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    head = json.dumps(content, indent=1, ensure_ascii=False).removesuffix("\n}")
+    beside.write_text(f'{head},\n "rows": [\n{lines}\n]}}\n')
     beside.replace(path)
 
 

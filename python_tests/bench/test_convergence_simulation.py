@@ -144,10 +144,10 @@ def test_a_wrong_closed_form_is_noticed(wrong: Setting | str) -> None:
 @pytest.mark.parametrize("name", ["grpo", "mmr"])
 def test_predicted_steps(family: str, name: str) -> None:
     """The expected gradient followed without noise takes as long as the median run, within a tenth."""
-    predicted = theory.predicted_steps([FAMILIES[family]], ARMS[name], PLAIN)[0]
-    assert np.median(steps_to_target(FAMILIES[family], ARMS[name], PLAIN, list(range(16)))) == pytest.approx(
-        predicted, rel=0.1
-    )
+    run = {"rate": 1.0, "length": 120}
+    predicted = theory.predicted_steps([FAMILIES[family]], ARMS[name], PLAIN, **run)[0]
+    steps = steps_to_target(FAMILIES[family], ARMS[name], PLAIN, list(range(16)), **run)
+    assert np.median(steps) == pytest.approx(predicted, rel=0.1)
 
 
 def test_crowding_payoff_is_one_over_copies() -> None:

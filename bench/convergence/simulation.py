@@ -22,7 +22,7 @@ from bench.convergence.families import FAMILIES, Family, Setting, rare_best
 from bench.convergence.running import LENGTH, RATE, STEPS, steps_to_target
 from bench.measure import machine, versions
 
-#: Steps in the throwaway simulation that this one checks (step 5 of the project's plan).
+#: Steps in an earlier, throwaway simulation that this one checks.
 THROWAWAY = {
     "rare-best": {"grpo": "305", "mmr": "200", "mmr batch": "180–192", "mmr batch, prompts apart": "180–192",
                   "score": "180", "score, fading": "178", "smi": "165", "entropy": "166", "random": "333"},

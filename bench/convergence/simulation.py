@@ -20,7 +20,7 @@ from bench.convergence import intervals, theory
 from bench.convergence.arms import ABLATIONS, ARMS, Arm
 from bench.convergence.families import FAMILIES, Family, Setting, rare_best
 from bench.convergence.running import LENGTH, RATE, STEPS, steps_to_target
-from bench.measure import machine, versions
+from mmr_kernels.benchmark.measure import machine, versions
 
 #: Steps in an earlier, throwaway simulation that this one checks.
 THROWAWAY = {

@@ -17,6 +17,9 @@ MEAN_GUARD = 1e-8
 DENSITY_GUARD = 1e-6
 SPREAD_GUARD = 1e-8
 
+#: Elements; 64 bytes of float32.
+ALIGNED = 16
+
 
 def mmr(
     rewards: Tensor,
@@ -161,7 +164,9 @@ class SimilarityColumns:
             return
         assert embeddings is not None
         unit = _unit_rows(embeddings.flatten(0, -2).to(dtype), normalize)
-        unit = torch.cat([unit, unit.new_zeros(1, unit.shape[1])])
+        # A row of zeros for the padding of scopes, and columns to a multiple of 64 bytes: a matrix product's order of sums
+        # may depend on how its operands are aligned, and a group's bits must not depend on where the group lies.
+        unit = torch.nn.functional.pad(unit, (0, -unit.shape[1] % ALIGNED, 0, 1))
         if rows * longest**2 <= len(unit) ** 2:
             members = unit[scopes]
             self.blocks = members @ members.mT

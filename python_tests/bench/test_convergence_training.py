@@ -102,12 +102,13 @@ def test_steps_are_read_off_between_evaluations() -> None:
 
 def test_a_half_written_row_is_dropped(tmp_path: Any) -> None:
     path = tmp_path / "runs.jsonl"
-    results.append(path, {"a": 1})
+    results.append(path, {"arm": "λ 0.3"})
     with path.open("a") as file:
-        file.write('{"a": ')  # a process killed while it wrote
-    assert results.read(path) == [{"a": 1}]
-    results.append(path, {"a": 2})
-    assert results.read(path) == [{"a": 1}, {"a": 2}]
+        file.write('{"arm": "λ')  # a process killed while it wrote
+    assert results.read(path) == [{"arm": "λ 0.3"}]
+    results.append(path, {"arm": "λ 0.5"})
+    results.append(path, {"arm": "λ 0.7"})
+    assert results.read(path) == [{"arm": "λ 0.3"}, {"arm": "λ 0.5"}, {"arm": "λ 0.7"}]
 
 
 def test_each_arm_gets_the_rate_that_was_fastest_in_its_own_pilots() -> None:

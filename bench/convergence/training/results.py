@@ -23,11 +23,10 @@ def read(path: Path) -> list[Row]:
 def append(path: Path, row: Row) -> None:
     """Add one run."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_text() if path.exists() else ""
-    with path.open("r+" if text else "w") as file:
-        file.seek(text.rfind("\n") + 1)
-        file.truncate()
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with path.open("ab+") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
 def run_of(row: Row) -> Run:

@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 CSRC := $(wildcard csrc/* csrc/simt/*) setup.py
 READY := $(VENV)/ready
+CONVERGENCE := docs/figures/convergence
+FAMILIES := hidden crowded single
 OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
-.PHONY: demo test test-triton test-gpu test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch \
+.PHONY: demo test test-triton test-gpu test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch convergence convergence-quick \
 	kernels-report sanitize simt wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
@@ -68,6 +70,26 @@ bench-figures: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/mmr-kernels bench --device cpu --json docs/figures/bench.json --csv docs/figures/bench.csv \
 		--plot docs/figures/bench.png
+
+# The study of docs/convergence.md, small: what the published table says, the simulation, two steps of every arm.
+convergence-quick: $(READY)
+	rm -rf runs/convergence-quick
+	$(BIN)/python -m bench.convergence.published
+	$(BIN)/python -m bench.convergence.simulation --quick
+	$(BIN)/python -m bench.convergence.map --quick
+	$(BIN)/python -m bench.convergence.training.study quick --results runs/convergence-quick/runs.jsonl
+
+# All of it, hours on two cores; what is in docs/figures/convergence already is not run again.
+convergence: $(READY)
+	$(BIN)/python -m bench.convergence.published
+	$(BIN)/python -m bench.convergence.simulation --json $(CONVERGENCE)/simulation.json
+	$(BIN)/python -m bench.convergence.map --json $(CONVERGENCE)/map.json --plot $(CONVERGENCE)/map.png
+	$(BIN)/python -m bench.convergence.advice --json $(CONVERGENCE)/advice.json
+	$(BIN)/python -m bench.convergence.training.study pilots
+	$(BIN)/python -m bench.convergence.training.study study
+	$(BIN)/python -m bench.convergence.training.analysis --json $(CONVERGENCE)/training.json
+	for family in $(FAMILIES); do \
+		$(BIN)/python -m bench.convergence.training.curves $$family $(CONVERGENCE)/training-$$family.png || exit 1; done
 
 # Compiles the kernels for GPUs that needn't be there, disassembles them, writes docs/kernels-report.md and .json.
 kernels-report: $(READY)

@@ -16,6 +16,7 @@ from scipy.stats import bootstrap
 
 from bench.convergence.training import plan, results
 from bench.convergence.training.arms import ARMS
+from bench.convergence.training.problems import FAMILIES
 from bench.convergence.training.results import Row, accuracy, steps_to
 from bench.convergence.training.study import RESULTS
 
@@ -37,6 +38,9 @@ class Comparison(NamedTuple):
     peak: float
     peak_difference: Interval
     final: float
+    beyond: (
+        int | None
+    )  # runs whose reward rose over what the way most common at the start can pay; None if one way pays
 
 
 def interval(values: np.ndarray) -> Interval:
@@ -68,6 +72,13 @@ def capped_steps(row: Row, level: float) -> float:
 def plain_of(arm: str) -> str:
     """The arm to compare with."""
     return "plain, graded" if ARMS[arm].grade == "graded" else "plain"
+
+
+def beyond(family: str, peaks: np.ndarray) -> int | None:
+    """How many runs found more than the most common way that pays."""
+    paid = [way for way in FAMILIES[family].ways if way.pays > 0]
+    common = max(paid, key=lambda way: way.share)
+    return int((peaks > common.pays).sum()) if len(paid) > 1 else None
 
 
 def compare(rows: list[Row], family: str, loss: str, arm: str) -> Comparison | None:
@@ -104,6 +115,7 @@ def compare(rows: list[Row], family: str, loss: str, arm: str) -> Comparison | N
         float(peaks.mean()),
         interval(peaks - np.array([accuracy(others[seed]).max() for seed in seeds])),
         float(np.mean([accuracy(ones[seed])[-1] for seed in seeds])),
+        beyond(family, peaks),
     )
 
 
@@ -142,8 +154,8 @@ def markdown(found: list[Comparison]) -> str:
     for family in dict.fromkeys(each.family for each in found):
         lines += [
             f"\n**{family}**\n",
-            "| loss | arm | rate | reached | steps | steps, of plain's | time, of plain's | peak | against plain's |",
-            "| --- | --- | --: | --: | --: | --: | --: | --: | --: |",
+            "| loss | arm | rate | reached | steps | steps, of plain's | time, of plain's | peak | against plain's | beyond |",
+            "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
         ]
         for each in found:
             if each.family != family:
@@ -153,7 +165,7 @@ def markdown(found: list[Comparison]) -> str:
                 f"| {each.loss} | {each.arm} | {each.learning_rate:.0e} | {each.reached}/{each.seeds}"
                 f" | {steps[0]:.0f} ({steps[1]:.0f}–{steps[2]:.0f}) | {by[0]:.2f} ({by[1]:.2f}–{by[2]:.2f})"
                 f" | {time[0]:.2f} ({time[1]:.2f}–{time[2]:.2f}) | {each.peak:.3f}"
-                f" | {peak[0]:+.3f} ({peak[1]:+.3f} to {peak[2]:+.3f}) |"
+                f" | {peak[0]:+.3f} ({peak[1]:+.3f} to {peak[2]:+.3f}) | {'' if each.beyond is None else each.beyond} |"
             )
     return "\n".join(lines)
 
@@ -166,7 +178,7 @@ def main(
     rows = results.read(results_path)
     found = comparisons(rows)
     print(markdown(found))
-    needed = {family: seeds_needed(rows, family) for family in dict.fromkeys(each.family for each in found)}
+    needed = {family: seeds_needed(rows, family) for family in plan.PILOTED}
     print("\nseeds a 10 % difference in steps needs:", {family: round(count, 1) for family, count in needed.items()})
     if json_path:
         report = {"comparisons": [each._asdict() for each in found], "seeds_needed": needed}

@@ -47,7 +47,7 @@ def curve(row: Row, where: list[str | int]) -> list[float | None]:
 
 
 def main(
-    family: Annotated[str, typer.Argument(help="hidden or single.")],
+    family: Annotated[str, typer.Argument(help="hidden, crowded or single.")],
     path: Annotated[Path, typer.Argument(help="PNG to write.")],
     results_path: Annotated[Path, typer.Option("--results", help="What the study wrote.")] = RESULTS,
 ) -> None:

@@ -14,7 +14,10 @@ from bench.convergence.training.run import Run
 RATES = (1e-4, 2e-4, 4e-4)
 PILOT_SEEDS = (1000, 1001)
 SEEDS = tuple(range(8))
-STEPS = {"hidden": 160, "single": 80}
+STEPS = {"hidden": 160, "crowded": 240, "single": 80}
+PILOTED = ("hidden", "single")
+#: Has no pilots: the same right ways as "hidden", so the same rates.
+BORROWED = {"crowded": "hidden"}
 PROMPTS_A_STEP = 8
 LEVEL = 0.95  # of the plain arm's peak: what "reached" means
 
@@ -25,7 +28,7 @@ def pilots() -> list[Run]:
         Run(family, "GRPO", arm.name, rate, seed, STEPS[family], PROMPTS_A_STEP)
         for arm in (*MAIN, *ABLATIONS)
         if not arm.rate_of
-        for family in FAMILIES
+        for family in PILOTED
         for seed in PILOT_SEEDS
         for rate in RATES
     ]
@@ -34,26 +37,26 @@ def pilots() -> list[Run]:
 def chosen_rates(rows: list[Row]) -> dict[tuple[str, str], float]:
     """For each family and arm, the rate that reached the plain arm's level in fewest steps in the pilots.
 
-    A pilot that never did counts as twice its length. The three losses share the choice: on-policy they differ by a
-    factor that Adam takes out, and by how lengths are weighted.
+    A pilot that never did counts as twice its length; between equals the higher reward at the end decides. The three
+    losses share the choice: on-policy they differ by a factor that Adam takes out, and by how lengths are weighted.
     """
     pilots = [row for row in rows if row["seed"] in PILOT_SEEDS]
-    taken: dict[tuple[str, str], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    taken: dict[tuple[str, str], dict[float, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in pilots:
         plain = "plain, graded" if row["arm"].endswith("graded") else "plain"
         peak = max(
             accuracy(other).max() for other in pilots if other["family"] == row["family"] and other["arm"] == plain
         )
         steps = min(steps_to(row, LEVEL * peak), 2.0 * row["steps"])
-        taken[row["family"], row["arm"]][row["learning_rate"]].append(steps)
-    own = {key: min(rates, key=lambda rate: np.mean(rates[rate])) for key, rates in taken.items()}
-    borrowed = {
-        (family, arm.name): own[family, arm.rate_of]
-        for arm in ABLATIONS
-        for family in FAMILIES
-        if (family, arm.rate_of) in own
-    }
-    return own | borrowed
+        taken[row["family"], row["arm"]][row["learning_rate"]].append((steps, -accuracy(row)[-1]))
+    own = {key: min(rates, key=lambda rate: tuple(np.mean(rates[rate], axis=0))) for key, rates in taken.items()}
+    rates = {}
+    for family in FAMILIES:
+        for arm in (*MAIN, *ABLATIONS):
+            key = (BORROWED.get(family, family), arm.rate_of or arm.name)
+            if key in own:
+                rates[family, arm.name] = own[key]
+    return rates
 
 
 def study(rows: list[Row]) -> list[Run]:
@@ -63,14 +66,15 @@ def study(rows: list[Row]) -> list[Run]:
         KeyError: an arm has no pilots yet.
     """
     rates = chosen_rates(rows)
-    stages = [[("GRPO", arm) for arm in MAIN], [("GRPO", arm) for arm in ABLATIONS]]
-    stages.append([(loss, arm) for loss in LOSSES if loss != "GRPO" for arm in MAIN])
+    main, ablations = [("GRPO", arm) for arm in MAIN], [("GRPO", arm) for arm in ABLATIONS]
+    losses = [(loss, arm) for loss in LOSSES if loss != "GRPO" for arm in MAIN]
+    stages = [(main, tuple(FAMILIES)), (ablations, tuple(FAMILIES)), (losses, PILOTED)]
     return [
         Run(family, loss, arm.name, rates[family, arm.name], seed, STEPS[family], PROMPTS_A_STEP)
-        for stage in stages
+        for stage, families in stages
         for seed in SEEDS
         for loss, arm in stage
-        for family in FAMILIES
+        for family in families
     ]
 
 

@@ -102,6 +102,17 @@ FAMILIES = {
                 Way("worked", worked, WORKED, share=0.03, pays=1.0),
             ),
         ),
+        # The same two ways among errors, which plain GRPO drives out first, and the rare way with them.
+        Family(
+            "crowded",
+            (
+                Way("direct", direct, DIRECT, share=0.50, pays=0.4),
+                Way("worked", worked, WORKED, share=0.05, pays=1.0),
+                Way("rounded", rounded, ROUNDED, share=0.15, pays=0.0),
+                Way("joined", joined, DIRECT, share=0.15, pays=0.0),
+                Way("copied", copied, COPIED, share=0.15, pays=0.0),
+            ),
+        ),
         # Every right completion of a problem is the same short string, among three kinds of errors.
         Family(
             "single",

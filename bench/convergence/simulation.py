@@ -142,7 +142,8 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
 
 def save(path: Path, rows: list[dict[str, Any]], seeds: int, **more: object) -> None:
     """Written beside and then moved, so that nothing half written is left."""
-    command = f"python -m {'.'.join(('bench.convergence', Path(sys.argv[0]).stem))} {shlex.join(sys.argv[1:])}".strip()
+    module = Path(sys.argv[0]).with_suffix("").parts
+    command = f"python -m {'.'.join(module[module.index('bench') :])} {shlex.join(sys.argv[1:])}".strip()
     content = {"command": command, "machine": machine(), "versions": versions(), "seeds": f"0 to {seeds - 1}",
                **more}  # fmt: skip
     beside = path.with_suffix(".part")

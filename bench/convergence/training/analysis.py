@@ -154,7 +154,8 @@ def markdown(found: list[Comparison]) -> str:
     for family in dict.fromkeys(each.family for each in found):
         lines += [
             f"\n**{family}**\n",
-            "| loss | arm | rate | reached | steps | steps, of plain's | time, of plain's | peak | against plain's | beyond |",
+            "| loss | arm | rate | reached | steps | steps, of plain's | time, of plain's | peak | against plain's"
+            " | beyond |",
             "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
         ]
         for each in found:

@@ -38,6 +38,7 @@ MAIN = (
 #: Each under GRPO alone.
 ABLATIONS = (
     Arm("plain, entropy bonus", {**PLAIN, "entropy_coef": 0.01}),
+    Arm("plain, entropy bonus 0.05", {**PLAIN, "entropy_coef": 0.05}, rate_of="plain, entropy bonus"),
     Arm("MMR, shuffled embeddings", shuffled=True, rate_of="MMR"),
     Arm("MMR, λ 0.3", {"mmr_lam": 0.3}, rate_of="MMR"),
     Arm("MMR, λ 0.5", {"mmr_lam": 0.5}, rate_of="MMR"),

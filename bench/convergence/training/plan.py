@@ -68,7 +68,7 @@ def study(rows: list[Row]) -> list[Run]:
     rates = chosen_rates(rows)
     main, ablations = [("GRPO", arm) for arm in MAIN], [("GRPO", arm) for arm in ABLATIONS]
     losses = [(loss, arm) for loss in LOSSES if loss != "GRPO" for arm in MAIN]
-    stages = [(main, tuple(FAMILIES)), (ablations, tuple(FAMILIES)), (losses, PILOTED)]
+    stages = [(main, tuple(FAMILIES)), (ablations, ("crowded", "single")), (losses, ("crowded", "single"))]
     return [
         Run(family, loss, arm.name, rates[family, arm.name], seed, STEPS[family], PROMPTS_A_STEP)
         for stage, families in stages

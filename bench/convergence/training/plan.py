@@ -68,7 +68,14 @@ def study(rows: list[Row]) -> list[Run]:
     rates = chosen_rates(rows)
     main, ablations = [("GRPO", arm) for arm in MAIN], [("GRPO", arm) for arm in ABLATIONS]
     losses = [(loss, arm) for loss in LOSSES if loss != "GRPO" for arm in MAIN]
-    stages = [(main, tuple(FAMILIES)), (ablations, ("crowded", "single")), (losses, ("crowded", "single"))]
+    # Without division by a group's spread: whether that is why MMR gains where rewards are graded.
+    undivided = [("Dr. GRPO", arm) for arm in ABLATIONS if arm.grade == "graded"]
+    stages = [
+        (main, tuple(FAMILIES)),
+        (ablations, ("crowded", "single")),
+        (undivided, ("single",)),
+        (losses, ("crowded", "single")),
+    ]
     return [
         Run(family, loss, arm.name, rates[family, arm.name], seed, STEPS[family], PROMPTS_A_STEP)
         for stage, families in stages

@@ -87,7 +87,8 @@ convergence: $(READY)
 	$(BIN)/python -m bench.convergence.advice --json $(CONVERGENCE)/advice.json
 	$(BIN)/python -m bench.convergence.training.study pilots
 	$(BIN)/python -m bench.convergence.training.study study
-	$(BIN)/python -m bench.convergence.training.analysis --json $(CONVERGENCE)/training.json
+	$(BIN)/python -m bench.convergence.training.analysis --json $(CONVERGENCE)/training.json \
+		> docs/convergence-tables.md
 	for family in $(FAMILIES); do \
 		$(BIN)/python -m bench.convergence.training.curves $$family $(CONVERGENCE)/training-$$family.png || exit 1; done
 

@@ -22,6 +22,11 @@ from bench.convergence.training.results import Row, accuracy, steps_to
 from bench.convergence.training.study import RESULTS
 from mmr_kernels.benchmark.measure import machine, versions
 
+HEADER = """# All arms of the training study
+
+Made by `python -m bench.convergence.training.analysis`; [convergence.md](convergence.md) says what was run, how it is measured, and what
+follows. Steps are to 95 % of the plain arm's peak on the same seed, brackets 95 % intervals over seeds.
+"""
 PACKAGES = ("trl", "transformers")
 Interval = tuple[float, float, float]  # mean, and its bootstrap 95 % interval
 
@@ -192,12 +197,13 @@ def main(
     """Compare every arm with its plain one."""
     rows = results.read(results_path)
     found = comparisons(rows)
-    print(markdown(found))
+    print(HEADER + markdown(found))
     needed = {family: seeds_needed(rows, family) for family in plan.PILOTED}
-    print("\nseeds a 10 % difference in steps needs:", {family: round(count, 1) for family, count in needed.items()})
+    shown = ", ".join(f"{count:.0f} on {family}" for family, count in needed.items())
+    print(f"\nSeeds that a 10 % difference in steps needs, at 5 % and a power of 80 %: {shown}.\n")
     gained = {family: room_gained(rows, family) for family in dict.fromkeys(each.family for each in found)}
     for family, (mean, low, high) in gained.items():
-        print(f"{family}: plain gained {mean:.2f} ({low:.2f}–{high:.2f}) of the room in a third of its run")
+        print(f"{family}: plain gained {mean:.2f} ({low:.2f}–{high:.2f}) of the room to 1 in a third of its run.\\")
     if json_path:
         report = {"comparisons": [each._asdict() for each in found], "seeds_needed": needed, "room_gained": gained}
         used = versions() | {name: importlib.metadata.version(name) for name in PACKAGES}

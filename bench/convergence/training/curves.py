@@ -69,7 +69,7 @@ def main(
             steps = runs[0]["curves"]["step"]
             mean, low, high = band([curve(row, where) for row in runs])
             axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
-            axes.plot(steps, mean, color=color, lw=1.8, label=f"{arm.name} ({rates[family, arm.name]:.0e})")
+            axes.plot(steps, mean, color=color, lw=1.8, label=arm.name)
         axes.set_title(title, loc="left", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("step")

@@ -24,8 +24,8 @@ from mmr_kernels.benchmark.measure import machine, versions
 
 HEADER = """# All arms of the training study
 
-Made by `python -m bench.convergence.training.analysis`; [convergence.md](convergence.md) says what was run, how it is measured, and what
-follows. Steps are to 95 % of the plain arm's peak on the same seed, brackets 95 % intervals over seeds.
+Made by `python -m bench.convergence.training.analysis`; [convergence.md](convergence.md) says what was run, how it is
+measured, and what follows. Steps are to 95 % of the plain arm's peak on the same seed, brackets 95 % intervals over seeds.
 """
 PACKAGES = ("trl", "transformers")
 Interval = tuple[float, float, float]  # mean, and its bootstrap 95 % interval

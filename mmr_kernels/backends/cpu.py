@@ -43,8 +43,8 @@ def run(problem: Problem) -> Outputs:
 def run_plain(rewards: Tensor, embeddings: Tensor, group_size: int, options: Options) -> Tensor:
     """``run`` for the call that training loops make: embeddings, groups of one size, one output, nothing else.
 
-    The tensors are as ``Problem`` promises. Filling in neither a problem nor the outputs not asked for saves 2.3 µs, more
-    than the work for one small group takes (docs/cpu.md).
+    The tensors are as ``Problem`` promises. Filling in neither a problem nor the outputs not asked for saves 2.3 µs,
+    more than the work for one small group takes (docs/cpu.md).
     """
     module, result, count = _extension(), torch.empty_like(rewards), rewards.numel()
     advantages, reweighted_rewards = result.data_ptr(), 0

@@ -31,22 +31,23 @@ inline __attribute__((always_inline)) void add_products(vec (&sums)[4][tile_colu
     }
 }
 
-// dots[c * 4 + r] = <left[r], right[c]> for four rows and tile_columns columns.
+// dots[c * 4 + r] = <left[r], right[c]> for four rows and tile_columns columns. Meanwhile 2 * dim floats from `soon` on
+// come to the second level of the cache.
 template <int offset, bool remainder>
-inline void dots_of_tile(const float *const *left, const float *const *right, int64_t dim, float *dots) {
+inline void dots_of_tile(const float *const *left, const float *const *right, int64_t dim, uintptr_t soon,
+                         float *dots) {
     vec sums[4][tile_columns];
 #pragma GCC unroll 4
     for (int r = 0; r < 4; ++r)
 #pragma GCC unroll 4
         for (int c = 0; c < tile_columns; ++c) sums[r][c] = zero();
     const int64_t whole = dim / width * width;
-    const uintptr_t ahead = static_cast<uintptr_t>(4 * dim) * sizeof(float);
     for (int64_t d = 0; d < whole; d += width) {
-        if (offset == 0) {  // the first look at these rows: meanwhile the four that follow can come nearer
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; ++r)
-                __builtin_prefetch(reinterpret_cast<const void *>(reinterpret_cast<uintptr_t>(left[r] + d) + ahead));
-        }
+        if (offset <= 0)  // once a block
+            for (const int64_t ahead : {2 * d, 2 * d + width}) {
+                const uintptr_t line = soon + static_cast<uintptr_t>(ahead) * sizeof(float);
+                __builtin_prefetch(reinterpret_cast<const void *>(line), 0, 2);
+            }
         add_products<offset>(sums, left, right, [d](const float *row) { return load(row + d); });
     }
     if (remainder)
@@ -58,13 +59,23 @@ inline void dots_of_tile(const float *const *left, const float *const *right, in
 // dots[c * 4 + r] = <left[r], right[c]>, 4 by 4. Each dot product adds in one order wherever its pair stands in the
 // scope, so a group's bits depend neither on its place nor on its neighbours.
 template <bool diagonal, int column = 0>
-inline void dots_of_block(const float *const *left, const float *const *right, int64_t dim, float *dots) {
+inline void dots_of_block(const float *const *left, const float *const *right, int64_t dim, uintptr_t soon,
+                          float *dots) {
     if constexpr (column < 4) {
         constexpr int offset = diagonal ? column : -4;
-        if (dim % width == 0) dots_of_tile<offset, false>(left, right + column, dim, dots + 4 * column);
-        else dots_of_tile<offset, true>(left, right + column, dim, dots + 4 * column);
-        dots_of_block<diagonal, column + tile_columns>(left, right, dim, dots);
+        if (dim % width == 0) dots_of_tile<offset, false>(left, right + column, dim, soon, dots + 4 * column);
+        else dots_of_tile<offset, true>(left, right + column, dim, soon, dots + 4 * column);
+        dots_of_block<diagonal, column + tile_columns>(left, right, dim, soon, dots);
     }
+}
+
+// The part of the next scope's embeddings that is to come nearer while the block at (row, column) is computed. Each
+// block takes its share: a burst would find the processor's few places for pending lines taken.
+inline uintptr_t share_of_next(const Problem &p, const Workspace &w, int64_t row, int64_t column) {
+    const int64_t rows = (w.count + 3) / 4 * 4, share = std::min(row * (row + 1) / 2 + column, rows / 2 - 1);
+    const int64_t size = p.embedding_dtype == DType::float32 ? 4 : 2;
+    const int64_t ahead = (w.members[0] + rows) * p.dim * size + share * 2 * p.dim * 4;  // two rows of float32
+    return reinterpret_cast<uintptr_t>(p.embeddings) + static_cast<uintptr_t>(ahead);
 }
 
 // A row with a non-finite entry or of zero norm, seen by its squared norm, is similar to nothing: scale 0.
@@ -77,7 +88,7 @@ inline float row_scale(float squared_norm, bool normalize) {
 void diagonal_block(const Problem &p, Workspace &w, int64_t block) {
     const int64_t first = block * 4;
     float dots[16];
-    dots_of_block<true>(w.rows + first, w.rows + first, p.dim, dots);
+    dots_of_block<true>(w.rows + first, w.rows + first, p.dim, share_of_next(p, w, block, block), dots);
     for (int i = 0; i < 4; ++i) w.scale[first + i] = row_scale(dots[i * 5], p.normalize);
     const four scale = load_four(w.scale + first);
     four of_column[4], of_row[4];
@@ -97,7 +108,7 @@ void below_diagonal(const Problem &p, Workspace &w, int64_t block) {
     const four scale = load_four(w.scale + first);
     for (int64_t column = 0; column < first; column += 4) {
         float dots[16];
-        dots_of_block<false>(w.rows + first, w.rows + column, p.dim, dots);
+        dots_of_block<false>(w.rows + first, w.rows + column, p.dim, share_of_next(p, w, block, column / 4), dots);
         four products[4];
 #pragma GCC unroll 4
         for (int c = 0; c < 4; ++c) products[c] = load_four(dots + 4 * c) * (scale * w.scale[column + c]);

@@ -103,8 +103,20 @@ def _fake_outputs(*arguments: Any) -> Outputs:
     return allocate_outputs(_problem(*arguments))
 
 
-def _mmr(*arguments: Any) -> Tensor:
-    return _outputs(*arguments).only()
+def _mmr(rewards: Tensor, embeddings: Tensor | None, group_size: int, packed_options: str, *rare: Any) -> Tensor:
+    if (
+        not rare
+        and embeddings is not None
+        and group_size
+        and rewards.is_cpu
+        and rewards.dtype is torch.float32
+        and rewards.is_contiguous()
+        and embeddings.is_contiguous()
+    ):
+        options = backends.plain_options(packed_options)
+        if options is not None:
+            return backends.cpu.run_plain(rewards, embeddings, group_size, options)
+    return _outputs(rewards, embeddings, group_size, packed_options, *rare).only()
 
 
 def _mmr_fake(*arguments: Any) -> Tensor:

@@ -11,8 +11,11 @@ from __future__ import annotations
 import functools
 from types import ModuleType
 
+import torch
+
 from mmr_kernels.backends import cpu, cuda, torch_eager, triton
 from mmr_kernels.backends.host import Host, this_host, unasked
+from mmr_kernels.options import Options, unpack
 from mmr_kernels.problem import Problem
 
 #: In order of preference; "torch" is last and never refuses.
@@ -40,9 +43,10 @@ def available_backends() -> list[str]:
 
 
 @functools.cache
-def _able(host: Host) -> tuple[ModuleType, ...]:
-    """Those that the machine can run, whatever the problem."""
-    return tuple(backend for backend in BACKENDS.values() if backend.why_not_here(host) is None)
+def _unasked(host: Host) -> tuple[Host, tuple[ModuleType, ...]]:
+    """The machine as ``backend=None`` sees it, and the backends that it can run, whatever the problem."""
+    host = unasked(host)
+    return host, tuple(backend for backend in BACKENDS.values() if backend.why_not_here(host) is None)
 
 
 def resolve(name: str | None, problem: Problem) -> ModuleType:
@@ -53,8 +57,8 @@ def resolve(name: str | None, problem: Problem) -> ModuleType:
     """
     host = this_host()
     if name is None:
-        host = unasked(host)
-        for backend in _able(host):
+        host, able = _unasked(host)
+        for backend in able:
             if backend.why_not(problem, host) is None:
                 return backend
     assert name is not None  # "torch" takes everything
@@ -62,3 +66,21 @@ def resolve(name: str | None, problem: Problem) -> ModuleType:
     if reason is not None:
         raise ValueError(f"backend={name!r} {reason}")
     return BACKENDS[name]
+
+
+def plain_options(packed: str) -> Options | None:
+    """The options, unpacked, if the CPU kernel is what computes them on CPU tensors; None if another backend is.
+
+    There, what the CPU kernel and those before it can take depends on the machine and the options alone, so that one
+    look at the smallest problem answers for all of them.
+
+    Raises:
+        ValueError: as ``resolve``.
+    """
+    return _plain_options(packed, this_host())
+
+
+@functools.lru_cache(maxsize=512)
+def _plain_options(packed: str, host: Host) -> Options | None:
+    options, one = unpack(packed), torch.empty(1, 1, 1, device="cpu")
+    return options if resolve(options.backend, Problem(one[0], one, 1, 1, options)) is cpu else None

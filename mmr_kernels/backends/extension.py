@@ -15,7 +15,7 @@ DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 
 @functools.lru_cache(maxsize=512)
-def _parsed(module: ModuleType, options: Options) -> Any:
+def parsed(module: ModuleType, options: Options) -> Any:
     """The module's own form of the options, made once: reading ten strings takes as long as the work for one group."""
     return module.Options(*options[:-2])
 
@@ -27,7 +27,7 @@ def arguments(module: ModuleType, problem: Problem, outputs: Outputs) -> tuple[o
     ) = problem  # fmt: skip
     advantages, reweighted_rewards, selection_rank, max_similarity, lam_out = outputs
     return (
-        _parsed(module, options),
+        parsed(module, options),
         rewards.data_ptr(),
         0 if embeddings is None else embeddings.data_ptr(),
         0 if embeddings is None else DTYPES[embeddings.dtype],

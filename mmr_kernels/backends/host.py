@@ -46,7 +46,6 @@ def this_host() -> Host:
     )
 
 
-@functools.cache
 def unasked(host: Host) -> Host:
     """The machine as ``backend=None`` sees it: Triton's interpreter and the CUDA emulator are there to be asked for."""
     return host._replace(interpreter="not asked for", emulator="not asked for")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import mmr_kernels
+from mmr_kernels import mmr_advantages, mmr_reweight
 from mmr_kernels.backends import cpu, this_host
 
 REASON = cpu.why_not_here(this_host())
@@ -88,3 +89,15 @@ def test_the_refusal_names_what_a_machine_without_the_module_lacks() -> None:
     assert reason is not None
     assert "no compiler" in reason
     assert "C++17" in reason
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("function", [mmr_advantages, mmr_reweight])
+def test_the_plain_call_has_the_bits_of_the_general_one(function: Any, dtype: torch.dtype) -> None:
+    """A mask that hides nobody takes the way that goes by ``Problem``."""
+    generator = torch.Generator().manual_seed(0)
+    rewards, embeddings = torch.rand(33, 7, generator=generator), torch.randn(33, 7, 40, generator=generator).to(dtype)
+    plain = function(rewards, embeddings, backend="cpu")
+    assert torch.equal(plain, function(rewards, embeddings, valid=torch.ones(33, 7, dtype=torch.bool), backend="cpu"))
+    flat = function(rewards.flatten(), embeddings.flatten(0, 1), group_size=7, backend="cpu")
+    assert torch.equal(flat, plain.flatten())

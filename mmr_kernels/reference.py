@@ -164,8 +164,8 @@ class SimilarityColumns:
             return
         assert embeddings is not None
         unit = _unit_rows(embeddings.flatten(0, -2).to(dtype), normalize)
-        # A row of zeros for the padding of scopes, and columns to a multiple of 64 bytes: a matrix product's order of sums
-        # may depend on how its operands are aligned, and a group's bits must not depend on where the group lies.
+        # A row of zeros for the padding of scopes, and columns to a multiple of 64 bytes: a matrix product's order of
+        # sums may depend on how its operands are aligned, and a group's bits must not depend on where the group lies.
         unit = torch.nn.functional.pad(unit, (0, -unit.shape[1] % ALIGNED, 0, 1))
         if rows * longest**2 <= len(unit) ** 2:
             members = unit[scopes]

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
 
 pytest.importorskip("trl", reason="trl is not installed: pip install 'mmr-kernels[trl]'")
 
-from bench.convergence.training import analysis, plan, policy, results
+from bench.convergence.training import analysis, plan, policy, results, study
 from bench.convergence.training.checker import Checker
 from bench.convergence.training.evaluation import Evaluation
 from bench.convergence.training.problems import FAMILIES, HELD_OUT, LONGEST_ANSWER, Problem, problems
@@ -102,13 +103,27 @@ def test_steps_are_read_off_between_evaluations() -> None:
 
 def test_a_half_written_row_is_dropped(tmp_path: Any) -> None:
     path = tmp_path / "runs.jsonl"
-    results.append(path, {"arm": "λ 0.3"})
+    rows = [row(f"MMR, λ 0.{place}", 0, [0.0, 1.0]) for place in (3, 5, 7)]
+    results.append(path, rows[0])
     with path.open("a") as file:
         file.write('{"arm": "λ')  # a process killed while it wrote
-    assert results.read(path) == [{"arm": "λ 0.3"}]
-    results.append(path, {"arm": "λ 0.5"})
-    results.append(path, {"arm": "λ 0.7"})
-    assert results.read(path) == [{"arm": "λ 0.3"}, {"arm": "λ 0.5"}, {"arm": "λ 0.7"}]
+    assert results.read(path) == rows[:1]
+    results.append(path, rows[1])
+    results.append(path, rows[2])
+    assert results.read(path) == rows
+
+
+def test_a_line_that_is_no_row_is_named(tmp_path: Any) -> None:
+    path = tmp_path / "runs.jsonl"
+    results.append(path, row("plain", 0, [0.0, 1.0]))
+    results.append(path, {"arm": "plain"})
+    with pytest.raises(ValueError, match=r"runs\.jsonl, line 2"):
+        results.read(path)
+
+
+def test_the_study_waits_for_its_pilots() -> None:
+    with pytest.raises(typer.BadParameter, match="pilots"):
+        study.runs_of("study", [row("plain", seed, [0.0, 1.0]) for seed in plan.PILOT_SEEDS])
 
 
 def test_each_arm_gets_the_rate_that_was_fastest_in_its_own_pilots() -> None:
@@ -159,3 +174,21 @@ def test_a_run_repeats_and_mmr_trains_otherwise_than_plain() -> None:
     assert once["curves"]["step"][0] == 0
     assert once["curves"]["accuracy"][0] == other["curves"]["accuracy"][0]
     assert once["curves"]["accuracy"][-1] != other["curves"]["accuracy"][-1]
+
+
+def test_ratios_are_geometric_means_with_real_intervals_and_graded_arms_meet_graded_plain() -> None:
+    rows = [
+        row(arm, seed, [0.0, 1.0]) for arm in ("plain", "plain, graded", "MMR, graded") for seed in plan.PILOT_SEEDS
+    ]
+    for seed, (fast, seconds) in enumerate([(2, 1.0), (4, 4.0), (8, 2.0)]):
+        rows.append(row("plain", seed, [0.0, 0.0, 1.0]))  # another level: not what graded arms are compared with
+        rows.append(row("plain, graded", seed, np.interp(np.arange(9), [0, 8], [0, 1]).tolist()))
+        rows.append(row("MMR, graded", seed, np.interp(np.arange(9), [0, fast, 8], [0, 1, 1]).tolist()))
+        rows[-1]["processor_seconds"] = seconds
+    found = analysis.compare(rows, "single", "GRPO", "MMR, graded")
+    assert found is not None
+    assert found.steps_ratio[0] == pytest.approx((2 * 4 * 8) ** (1 / 3) / 8)
+    assert found.steps_ratio[1] < 0.4 < 0.6 < found.steps_ratio[2]
+    assert found.time_ratio[0] == pytest.approx(found.steps_ratio[0])  # seconds 1, 4, 2 against 2, 2, 2
+    assert analysis.beyond("hidden", np.array([0.39, 0.41, 0.9])) == 2
+    assert analysis.beyond("single", np.array([0.9])) is None

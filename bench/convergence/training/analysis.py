@@ -25,7 +25,8 @@ from mmr_kernels.benchmark.measure import machine, versions
 HEADER = """# All arms of the training study
 
 Made by `python -m bench.convergence.training.analysis`; [convergence.md](convergence.md) says what was run, how it is
-measured, and what follows. Steps are to 95 % of the plain arm's peak on the same seed, brackets 95 % intervals over seeds.
+measured, and what follows. Steps are to 95 % of the plain arm's peak on the same seed, brackets 95 % intervals over
+seeds; ≥ where some runs did not arrive and count with their length.
 """
 PACKAGES = ("trl", "transformers")
 Interval = tuple[float, float, float]  # mean, and its bootstrap 95 % interval
@@ -180,11 +181,13 @@ def markdown(found: list[Comparison]) -> str:
         for each in found:
             if each.family != family:
                 continue
+            bound = "≥ " if each.reached < each.seeds else ""
             steps, by, time, peak = (each.steps, each.steps_ratio, each.time_ratio, each.peak_difference)
             lines.append(
                 f"| {each.loss} | {each.arm} | {each.learning_rate:.0e} | {each.reached}/{each.seeds}"
-                f" | {steps[0]:.0f} ({steps[1]:.0f}–{steps[2]:.0f}) | {by[0]:.2f} ({by[1]:.2f}–{by[2]:.2f})"
-                f" | {time[0]:.2f} ({time[1]:.2f}–{time[2]:.2f}) | {each.peak:.3f}"
+                f" | {bound}{steps[0]:.0f} ({steps[1]:.0f}–{steps[2]:.0f})"
+                f" | {bound}{by[0]:.2f} ({by[1]:.2f}–{by[2]:.2f})"
+                f" | {bound}{time[0]:.2f} ({time[1]:.2f}–{time[2]:.2f}) | {each.peak:.3f}"
                 f" | {peak[0]:+.3f} ({peak[1]:+.3f} to {peak[2]:+.3f}) | {'' if each.beyond is None else each.beyond} |"
             )
     return "\n".join(lines)

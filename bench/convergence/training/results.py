@@ -14,10 +14,23 @@ Row = dict[str, Any]
 
 
 def read(path: Path) -> list[Row]:
-    """The rows so far. A last line that a killed process left half written is dropped by the next ``append``."""
+    """The rows so far. A last line that a killed process left half written is dropped by the next ``append``.
+
+    Raises:
+        ValueError: a line is no row; the message names it.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
+        if not line.endswith("\n"):
+            break
+        try:
+            rows.append(json.loads(line))
+            run_of(rows[-1])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number} is no row of a run: {error!r}") from error
+    return rows
 
 
 def append(path: Path, row: Row) -> None:

@@ -157,7 +157,8 @@ def main(
 ) -> None:
     """How often MMR helps over random settings, and how well rules on logged metrics tell."""
     torch.set_num_threads(1)
-    rows = [row for row in kept(json_path, seeds) if row["number"] < settings]
+    rows = kept(json_path, seeds)
+    settings = max(settings, len(rows))  # none is thrown away
     done = {row["number"] for row in rows}
     with Progress(console=Console(stderr=True)) as progress:
         for number in progress.track(range(settings), description="random settings"):
@@ -183,7 +184,7 @@ def main(
         f"step {LOGGED}: reward_similarity_correlation",
     ):
         console.print(threshold(rows, "mmr", feature))
-    if json_path:
+    if json_path and len(done) < settings:  # else all figures, and the machine named with them, are of an earlier run
         save(json_path, rows, seeds, rate=RATE, steps=CUT_OFF, schedule_length=LENGTH, accuracies=found)
 
 

@@ -51,11 +51,12 @@ def measure(point: Point, seeds: int) -> dict[str, Any]:
 
 
 def kept(path: Path | None, seeds: int) -> list[dict[str, Any]]:
-    """Rows of an earlier run with as many seeds."""
+    """Rows of an earlier run with as many seeds, the same rate and the same lengths."""
     if path is None or not path.exists():
         return []
     before = json.loads(path.read_text())
-    return list(before["rows"]) if before["seeds"] == f"0 to {seeds - 1}" else []
+    same = {"seeds": f"0 to {seeds - 1}", "rate": RATE, "steps": CUT_OFF, "schedule_length": LENGTH}
+    return list(before["rows"]) if all(before[name] == value for name, value in same.items()) else []
 
 
 def summary(rows: list[dict[str, Any]]) -> list[str]:

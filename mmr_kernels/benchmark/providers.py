@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 
@@ -110,6 +111,6 @@ def _too_long_to_compile(case: Case) -> str | None:
 
 def _why_no_compiler(device: str) -> str | None:
     compiler = os.environ.get("CXX", "g++")
-    if device == "cuda" or shutil.which(compiler):
+    if device == "cuda" or shutil.which(shlex.split(compiler)[0]):
         return None
     return f"needs a C++ compiler, found no {compiler}; set CXX"

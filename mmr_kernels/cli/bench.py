@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shlex
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -140,8 +141,18 @@ def _check_outputs(outputs: dict[str, tuple[Path | None, str]]) -> None:
         if path.is_dir():
             raise InputError(f"{option} {path} is a folder; name a file")
         check_format(path, (suffix,))
+        _check_writable(option, path)
         if (other := seen.setdefault(path.resolve(), option)) != option:
             raise InputError(f"{option} and {other} name the same file {path}; name two")
+
+
+def _check_writable(option: str, path: Path) -> None:
+    """A temporary file comes and goes in the folder, or in the one that the folder will be made in."""
+    folder = next(parent for parent in path.resolve().parents if parent.exists())
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{option} {path} can't be written: {error}") from error
 
 
 def _check_choice(option: str, names: list[str] | None, known: tuple[str, ...]) -> None:

@@ -142,8 +142,9 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
 
 def save(path: Path, rows: list[dict[str, Any]], seeds: int, **more: object) -> None:
     """Written beside and then moved, so that nothing half written is left."""
-    module = Path(sys.argv[0]).with_suffix("").parts
-    command = f"python -m {'.'.join(module[module.index('bench') :])} {shlex.join(sys.argv[1:])}".strip()
+    run_as = sys.modules["__main__"].__spec__
+    module = run_as.name if run_as else Path(sys.argv[0]).stem
+    command = f"python -m {module} {shlex.join(sys.argv[1:])}".strip()
     content = {"command": command, "machine": machine(), "versions": versions(), "seeds": f"0 to {seeds - 1}",
                **more}  # fmt: skip
     beside = path.with_suffix(".part")

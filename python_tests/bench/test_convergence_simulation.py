@@ -213,11 +213,13 @@ def test_rows_and_file(tmp_path: Path) -> None:
         rows = list(simulation.results(some, 8, progress))
     assert [(row["arm"], row["ratio"] > 1) for row in rows] == [("grpo", False), ("mmr", True)]
     path = tmp_path / "rows.json"
-    simulation.save(path, rows, 8)
+    simulation.save(path, rows, 8, rate=map.RATE, steps=map.CUT_OFF, schedule_length=map.LENGTH)
     assert json.loads(path.read_text())["rows"] == rows
     assert [each.name for each in tmp_path.iterdir()] == ["rows.json"]
     assert map.kept(path, 8) == rows
     assert map.kept(path, 9) == []
+    simulation.save(path, rows, 8, rate=map.RATE, steps=map.CUT_OFF + 1, schedule_length=map.LENGTH)
+    assert map.kept(path, 8) == []  # cut off elsewhere
     assert set(simulation.THROWAWAY) == set(FAMILIES)
     assert all(set(row) <= set(ARMS) for row in simulation.THROWAWAY.values())
 

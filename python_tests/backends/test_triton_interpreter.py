@@ -143,7 +143,7 @@ def test_bits_depend_neither_on_program_order_nor_on_old_memory(size: int, optio
     for seed, value in enumerate((float("nan"), float("inf"), float("-inf"), -1e30)):
         # With one program a call, or 200 completions in the second launch's one, there is nothing to shuffle.
         with (
-            shuffled_programs(seed, 5 if call.num_scopes == 5 and call.scale != "batch" else 1),
+            shuffled_programs(seed, 5 if call.num_scopes == 5 and call.options.scale != "batch" else 1),
             poisoned_memory(value),
         ):
             again = triton.run(call)

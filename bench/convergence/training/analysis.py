@@ -1,7 +1,6 @@
 """From the rows of the study to its tables: steps, time and peak against the plain arm, paired by seed.
 
-python -m bench.convergence.training.analysis            # Markdown, as docs/convergence.md has it
-python -m bench.convergence.training.analysis --json docs/figures/convergence/training.json
+python -m bench.convergence.training.analysis > docs/convergence-tables.md
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import typer
 from scipy.stats import bootstrap
 
 from bench.convergence.training import plan, results
-from bench.convergence.training.arms import ARMS
+from bench.convergence.training.arms import ARMS, plain_of
 from bench.convergence.training.problems import FAMILIES
 from bench.convergence.training.results import Row, accuracy, steps_to
 from bench.convergence.training.study import RESULTS
@@ -47,9 +46,8 @@ class Comparison(NamedTuple):
     peak: float
     peak_difference: Interval
     final: float
-    beyond: (
-        int | None
-    )  # runs whose reward rose over what the way most common at the start can pay; None if one way pays
+    #: Runs whose reward rose over what the way most common at the start can pay; None if one way pays.
+    beyond: int | None
 
 
 def interval(values: np.ndarray) -> Interval:
@@ -78,31 +76,16 @@ def capped_steps(row: Row, level: float) -> float:
     return max(1.0, min(steps_to(row, level), float(row["steps"])))
 
 
-def plain_of(arm: str) -> str:
-    """The arm to compare with."""
-    return "plain, graded" if ARMS[arm].grade == "graded" else "plain"
-
-
 def beyond(family: str, peaks: np.ndarray) -> int | None:
     """How many runs found more than the most common way that pays."""
-    paid = [way for way in FAMILIES[family].ways if way.pays > 0]
+    paid = FAMILIES[family].paid
     common = max(paid, key=lambda way: way.share)
     return int((peaks > common.pays).sum()) if len(paid) > 1 else None
 
 
 def compare(rows: list[Row], family: str, loss: str, arm: str) -> Comparison | None:
     """The arm against its plain one, on the seeds that both have; None if there are none."""
-    chosen = plan.chosen_rates(rows)
-
-    def by_seed(name: str) -> dict[int, Row]:
-        wanted = (family, loss, name, chosen.get((family, name)))
-        return {
-            row["seed"]: row
-            for row in rows
-            if (row["family"], row["loss"], row["arm"], row["learning_rate"]) == wanted and row["seed"] in plan.SEEDS
-        }
-
-    ones, others = by_seed(arm), by_seed(plain_of(arm))
+    ones, others = plan.of_study(rows, family, loss, arm), plan.of_study(rows, family, loss, plain_of(arm))
     seeds = sorted(set(ones) & set(others))
     if not seeds:
         return None
@@ -115,7 +98,7 @@ def compare(rows: list[Row], family: str, loss: str, arm: str) -> Comparison | N
         family,
         loss,
         arm,
-        chosen[family, arm],
+        ones[seeds[0]]["learning_rate"],
         len(seeds),
         sum(steps_to(ones[seed], levels[seed]) < np.inf for seed in seeds),
         interval(steps),
@@ -162,9 +145,8 @@ def room_gained(rows: list[Row], family: str) -> Interval:
 
     docs/convergence-simulation.md: at most 0.21, and MMR is likely to help.
     """
-    plain = [row for row in rows if (row["family"], row["loss"], row["arm"]) == (family, "GRPO", "plain")]
-    curves = {row["seed"]: (row["curves"]["step"], accuracy(row)) for row in plain if row["seed"] in plan.SEEDS}
-    third = [(float(np.interp(steps[-1] / 3, steps, curve)), curve[0]) for steps, curve in curves.values()]
+    curves = [(row["curves"]["step"], accuracy(row)) for row in plan.of_study(rows, family, "GRPO", "plain").values()]
+    third = [(float(np.interp(steps[-1] / 3, steps, curve)), curve[0]) for steps, curve in curves]
     return interval(np.array([(now - start) / (1 - start) for now, start in third]))
 
 

@@ -22,6 +22,11 @@ class Arm(NamedTuple):
     rate_of: str = ""  # the arm whose learning rate it takes; its own if none is named
 
 
+def plain_of(arm: str) -> str:
+    """The arm that this one is compared with."""
+    return "plain, graded" if ARMS[arm].grade == "graded" else "plain"
+
+
 PLAIN = {"mmr_method": "none"}
 SCORE = {"mmr_first_pick": "score"}
 

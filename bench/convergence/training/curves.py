@@ -30,7 +30,7 @@ def band(curves: list[list[float | None]]) -> tuple[np.ndarray, np.ndarray, np.n
 
 def panels(family: str) -> dict[str, list[str | int]]:
     """Title of each panel and where its curve lies in a row; a number is the place of a way that pays."""
-    paid = [way for way in FAMILIES[family].ways if way.pays > 0]
+    paid = FAMILIES[family].paid
     title = f"share of “{paid[-1].name}”, right"
     return {
         "expected reward, held out": ["accuracy"],
@@ -53,17 +53,10 @@ def main(
 ) -> None:
     """Draw the arms under GRPO, on the seeds of the study."""
     rows = results.read(results_path)
-    rates = plan.chosen_rates(rows)
     figure = Figure(figsize=(11, 7), layout="constrained")
     for axes, (title, where) in zip(figure.subplots(2, 2).flat, panels(family).items(), strict=True):
         for arm, color in zip(MAIN, COLORS, strict=True):
-            wanted = (family, "GRPO", arm.name, rates[family, arm.name])
-            runs = [
-                row
-                for row in rows
-                if (row["family"], row["loss"], row["arm"], row["learning_rate"]) == wanted
-                and row["seed"] in plan.SEEDS
-            ]
+            runs = list(plan.of_study(rows, family, "GRPO", arm.name).values())
             if not runs:
                 raise typer.BadParameter(f"{results_path} has no run of {arm.name!r} on {family!r}")
             steps = runs[0]["curves"]["step"]

@@ -13,10 +13,9 @@ class Evaluation:
     """Texts made to tensors once, then evaluated at any step."""
 
     def __init__(self, family: Family, held_out: list[Problem], names: PreTrainedTokenizerFast) -> None:
-        paid = [way for way in family.ways if way.pays > 0]
-        self.pays = torch.tensor([way.pays for way in paid], dtype=torch.float64)
+        self.pays = torch.tensor([way.pays for way in family.paid], dtype=torch.float64)
         self.batches = []
-        for way in paid:
+        for way in family.paid:
             rows = [f"{problem.prompt}{way.text(problem)}<eos>" for problem in held_out]
             batch = names(rows, padding=True, padding_side="right", return_tensors="pt")
             ids, mask = batch["input_ids"], batch["attention_mask"].bool()

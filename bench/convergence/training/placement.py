@@ -32,12 +32,11 @@ PART = 0.9  # of the best reachable reward: the target
 
 def simulated(family: Family) -> families.Family:
     """The family as the simulation has them."""
-    paid = [way for way in family.ways if way.pays > 0]
     right = Evaluation(family, problems()[1], policy.tokenizer()).shares(policy.start(family)).tolist()
     unpaid = [way.share for way in family.ways if way.pays == 0]
     left = 1 - sum(right) - sum(unpaid)
     shares = np.array([*right, *unpaid, *[left / KINDS_OF_ERRORS] * KINDS_OF_ERRORS])
-    success = [*[way.pays for way in paid], *[0.0] * (len(shares) - len(paid))]
+    success = [*[way.pays for way in family.paid], *[0.0] * (len(shares) - len(family.paid))]
     return families.Family(tuple((shares / shares.sum()).tolist()), tuple(success))
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from bench.convergence.training.arms import ABLATIONS, LOSSES, MAIN
+from bench.convergence.training.arms import ABLATIONS, LOSSES, MAIN, plain_of
 from bench.convergence.training.problems import FAMILIES
 from bench.convergence.training.results import Row, accuracy, steps_to
 from bench.convergence.training.run import Run
@@ -43,7 +43,7 @@ def chosen_rates(rows: list[Row]) -> dict[tuple[str, str], float]:
     pilots = [row for row in rows if row["seed"] in PILOT_SEEDS]
     taken: dict[tuple[str, str], dict[float, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in pilots:
-        plain = "plain, graded" if row["arm"].endswith("graded") else "plain"
+        plain = plain_of(row["arm"])
         peak = max(
             accuracy(other).max() for other in pilots if other["family"] == row["family"] and other["arm"] == plain
         )
@@ -57,6 +57,16 @@ def chosen_rates(rows: list[Row]) -> dict[tuple[str, str], float]:
             if key in own:
                 rates[family, arm.name] = own[key]
     return rates
+
+
+def of_study(rows: list[Row], family: str, loss: str, arm: str) -> dict[int, Row]:
+    """The study's runs of an arm at its rate, by seed."""
+    wanted = (family, loss, arm, chosen_rates(rows).get((family, arm)))
+    return {
+        row["seed"]: row
+        for row in rows
+        if (row["family"], row["loss"], row["arm"], row["learning_rate"]) == wanted and row["seed"] in SEEDS
+    }
 
 
 def study(rows: list[Row]) -> list[Run]:

@@ -81,6 +81,11 @@ class Family(NamedTuple):
     name: str
     ways: tuple[Way, ...]
 
+    @property
+    def paid(self) -> list[Way]:
+        """The ways that pay."""
+        return [way for way in self.ways if way.pays > 0]
+
     def answers(self, problem: Problem) -> list[str]:
         """The right text of each way."""
         return [way.text(problem) for way in self.ways]

@@ -18,11 +18,10 @@ from rich.table import Table
 
 import mmr_kernels
 from mmr_kernels import _cpu, ops
-from mmr_kernels.backends.extension import arguments
+from mmr_kernels.backends.extension import parsed
 from mmr_kernels.benchmark.baselines import loop
 from mmr_kernels.benchmark.measure import Call, interleaved, machine, summary, versions
 from mmr_kernels.options import Options, pack
-from mmr_kernels.problem import Problem, allocate_outputs
 
 GROUPS, GROUP_SIZE, DIM = 64, 16, 512
 #: How many times faster than the loop one small group was hoped to be.
@@ -32,7 +31,7 @@ HOPED = 40
 def op_call(rewards: torch.Tensor, embeddings: torch.Tensor) -> Call:
     """The op without the API in front of it."""
     options = pack(*Options(backend="cpu"))
-    return lambda: ops.mmr(rewards, embeddings, rewards.shape[1], options)
+    return lambda: ops.mmr(rewards, embeddings, options)
 
 
 def floor_call(rewards: torch.Tensor, embeddings: torch.Tensor) -> Call:
@@ -44,15 +43,14 @@ def floor_call(rewards: torch.Tensor, embeddings: torch.Tensor) -> Call:
     library.impl("empty", implementation, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     library.impl("empty", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
     empty, options = torch.ops.mmr_kernels_floor.empty.default, pack(*Options(backend="cpu"))
-    return lambda library=library: empty(rewards, embeddings, rewards.shape[1], options)  # type: ignore[misc]
+    return lambda library=library: empty(rewards, embeddings, options)  # type: ignore[misc]
 
 
 def kernel_call(rewards: torch.Tensor, embeddings: torch.Tensor, method: str, threads: int) -> Call:
     """The compiled function alone."""
-    problem = Problem(rewards, embeddings, *rewards.shape, Options(method=method))
-    outputs = allocate_outputs(problem)
-    packed = arguments(_cpu, problem, outputs)
-    return lambda outputs=outputs: _cpu.mmr(*packed, threads)  # type: ignore[misc]  # the memory must live on
+    options = parsed(_cpu, Options(method=method))
+    result = torch.empty_like(rewards)
+    return lambda: _cpu.plain(rewards, embeddings, options, 0, result, None, threads)
 
 
 def main(

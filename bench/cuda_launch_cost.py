@@ -37,7 +37,8 @@ class WithoutLaunch:
 
     def mmr(self, *arguments: object) -> None:
         """As the module's."""
-        self.module.mmr(*arguments[:5], 0, *arguments[6:])
+        rewards, embeddings, _, *rest = arguments
+        self.module.mmr(rewards, embeddings, 0, *rest)
 
 
 def main() -> None:

@@ -1,9 +1,50 @@
-// mmr_kernels._cpu: raw pointers, sizes and options in, nothing out.
+// mmr_kernels._cpu: the problem's tensors, sizes and options in, its outputs filled; and the short way of the plain call.
+#include <algorithm>
+
 #include "bindings.h"
 
 #include "mmr_cpu.h"
 
 namespace py = pybind11;
+
+namespace {
+
+// Rewards, (N,) or (B, G), and a vector of floats for each, on one device.
+bool well_formed(const mmr::Tensor &rewards, const mmr::Tensor &embeddings) {
+    const int32_t dimensions = rewards.dimensions;
+    return (dimensions == 1 || dimensions == 2) && embeddings.dimensions == dimensions + 1 && rewards.is_float32() &&
+           embeddings.is_embedding_dtype() && rewards.device == embeddings.device &&
+           std::equal(rewards.shape, rewards.shape + dimensions, embeddings.shape);
+}
+
+// Whether any two objects are that: the dimensions of the rewards, or 0, which means: look closer.
+int look(py::handle rewards, py::handle embeddings) {
+    const mmr::TensorClass &torch = mmr::TensorClass::get();
+    // A subclass may stand for something else than its memory.
+    if (Py_TYPE(rewards.ptr()) != torch.type || Py_TYPE(embeddings.ptr()) != torch.type) return 0;
+    mmr::Tensor r{}, e{};
+    if (torch.read(rewards.ptr(), r) && torch.read(embeddings.ptr(), e)) return well_formed(r, e) ? r.dimensions : 0;
+    PyErr_Clear();
+    return 0;
+}
+
+// The call that training loops make: embeddings, groups of one size, one output. False if it is another one.
+bool plain(const mmr::Tensor &rewards, const mmr::Tensor &embeddings, const mmr::Options &options, int64_t group_size,
+           const mmr::Tensor &advantages, const mmr::Tensor &reweighted_rewards, int threads) {
+    if (!well_formed(rewards, embeddings) || rewards.device.type != mmr::dlpack::cpu || !rewards.contiguous() ||
+        !embeddings.contiguous())
+        return false;
+    if (rewards.dimensions == 2) group_size = rewards.shape[1];
+    if (group_size == 0) return false;
+    mmr::Problem p = mmr::problem_of(options, rewards, embeddings, rewards.elements() / group_size, group_size);
+    p.advantages = advantages.pointer<float>();
+    p.reweighted_rewards = reweighted_rewards.pointer<float>();
+    const py::gil_scoped_release release;
+    mmr::solve_on_cpu(p, threads);
+    return true;
+}
+
+}  // namespace
 
 PYBIND11_MODULE(_cpu, module) {
     module.doc() = "CPU kernel of mmr_kernels; mmr_kernels.backends.cpu is its caller.";
@@ -11,6 +52,8 @@ PYBIND11_MODULE(_cpu, module) {
         const py::gil_scoped_release release;
         mmr::solve_on_cpu(problem, threads);
     });
+    module.def("plain", &plain, "Fill the output of a plain call and return True; False if it is another call.");
+    module.def("look", &look, "What mmr_kernels/checks.py says of its stand-in.");
     module.def("instruction_sets", &mmr::instruction_sets, "Vector code this processor can run, the preferred first.");
     module.def("instruction_set", &mmr::instruction_set, "The vector code in use.");
     module.def("use_instruction_set", &mmr::use_instruction_set, py::arg("name"),

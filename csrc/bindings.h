@@ -1,5 +1,5 @@
-// From Python's raw pointers, sizes and options to the problem; the same for every module. Checks of what the caller
-// passes stand in Python.
+// From Python's tensors, sizes and options to the problem; the same for every module. Checks of what the caller passes
+// stand in Python.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -10,13 +10,9 @@
 #include <string_view>
 
 #include "mmr.h"
+#include "tensor.h"
 
 namespace mmr {
-
-template <class T>
-T *pointer(uintptr_t address) {
-    return reinterpret_cast<T *>(address);
-}
 
 // Which of `names` the option is.
 inline int option(const char *argument, std::string_view value, std::initializer_list<std::string_view> names) {
@@ -48,37 +44,50 @@ inline Options options_of(std::string_view method, std::string_view lam_mode, do
     return o;
 }
 
-// Defines in the module `Options`, read from strings once, and `mmr`: options, then the rest of the problem in the order
-// of mmr.h, then what `solve` takes after the problem.
+inline DType embedding_dtype(const Tensor &embeddings) {
+    if (embeddings.dtype.code == dlpack::Code::bfloat) return DType::bfloat16;
+    return embeddings.dtype.bits == 16 ? DType::float16 : DType::float32;
+}
+
+// Of `Problem`, what every call has.
+inline Problem problem_of(const Options &options, const Tensor &rewards, const Tensor &embeddings, int64_t num_groups,
+                          int64_t group_size) {
+    Problem p{options};
+    p.rewards = rewards.pointer<const float>();
+    p.embeddings = embeddings.pointer<const void>();
+    p.embedding_dtype = embedding_dtype(embeddings);
+    p.num_completions = rewards.elements();
+    p.num_groups = num_groups;
+    p.group_size = group_size;
+    p.dim = embeddings.dimensions ? embeddings.shape[embeddings.dimensions - 1] : 0;
+    return p;
+}
+
+// Defines in the module `Options`, read from strings once, and `mmr`: the fields of mmr_kernels/problem.py, `Problem` and
+// then `Outputs`, and what `solve` takes after the problem. The tensors are as promised there.
 template <class... More, class Solve>
 void define_mmr(pybind11::module_ &module, Solve solve) {
+    TensorClass::import();
     // Local to the module: each of them has its own.
     pybind11::class_<Options>(module, "Options", pybind11::module_local(), "The options of mmr_kernels/options.py.")
         .def(pybind11::init(&options_of));
-    const auto call = [solve](const Options &options, uintptr_t rewards, uintptr_t embeddings, int embedding_dtype,
-                              int64_t num_completions, int64_t num_groups, int64_t group_size, int64_t dim,
-                              uintptr_t similarity, uintptr_t valid, uintptr_t group_offsets, uintptr_t order,
-                              uintptr_t lam, int64_t lam_count, uintptr_t advantages, uintptr_t reweighted_rewards,
-                              uintptr_t selection_rank, uintptr_t max_similarity, uintptr_t lam_out, More... more) {
-        Problem p{options};
-        p.rewards = pointer<const float>(rewards);
-        p.embeddings = pointer<const void>(embeddings);
-        p.embedding_dtype = static_cast<DType>(embedding_dtype);
-        p.num_completions = num_completions;
-        p.num_groups = num_groups;
-        p.group_size = group_size;
-        p.dim = dim;
-        p.similarity = pointer<const float>(similarity);
-        p.valid = pointer<const bool>(valid);
-        p.group_offsets = pointer<const int64_t>(group_offsets);
-        p.order = pointer<const int64_t>(order);
-        p.lam = pointer<const float>(lam);
-        p.lam_count = lam_count;
-        p.advantages = pointer<float>(advantages);
-        p.reweighted_rewards = pointer<float>(reweighted_rewards);
-        p.selection_rank = pointer<int64_t>(selection_rank);
-        p.max_similarity = pointer<float>(max_similarity);
-        p.lam_out = pointer<float>(lam_out);
+    const auto call = [solve](const Tensor &rewards, const Tensor &embeddings, int64_t num_groups, int64_t group_size,
+                              const Options &options, const Tensor &similarity, const Tensor &valid,
+                              const Tensor &group_offsets, const Tensor &order, const Tensor &lam,
+                              const Tensor &advantages, const Tensor &reweighted_rewards, const Tensor &selection_rank,
+                              const Tensor &max_similarity, const Tensor &lam_out, More... more) {
+        Problem p = problem_of(options, rewards, embeddings, num_groups, group_size);
+        p.similarity = similarity.pointer<const float>();
+        p.valid = valid.pointer<const bool>();
+        p.group_offsets = group_offsets.pointer<const int64_t>();
+        p.order = order.pointer<const int64_t>();
+        p.lam = lam.pointer<const float>();
+        p.lam_count = lam.data ? lam.elements() : 0;
+        p.advantages = advantages.pointer<float>();
+        p.reweighted_rewards = reweighted_rewards.pointer<float>();
+        p.selection_rank = selection_rank.pointer<int64_t>();
+        p.max_similarity = max_similarity.pointer<float>();
+        p.lam_out = lam_out.pointer<float>();
         solve(p, more...);
     };
     module.def("mmr", call, "Fill the outputs of one problem.");

@@ -16,8 +16,8 @@ PYBIND11_MODULE(_cuda, module) {
     mmr::define_mmr<int, uintptr_t, py::object>(
         module, [](const mmr::Problem &problem, int device, uintptr_t stream, const py::object &allocate) {
             const std::string error =
-                mmr::solve_on_device(problem, device, mmr::pointer<void>(stream), [&allocate](int64_t bytes) {
-                    return mmr::pointer<void>(allocate(bytes).cast<uintptr_t>());
+                mmr::solve_on_device(problem, device, reinterpret_cast<void *>(stream), [&allocate](int64_t bytes) {
+                    return reinterpret_cast<void *>(allocate(bytes).cast<uintptr_t>());
                 });
             if (!error.empty()) throw std::runtime_error(error);
         });

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from mmr_kernels import checks, ops
 from mmr_kernels.groups import Groups, Labels, lay_out
-from mmr_kernels.options import pack
+from mmr_kernels.options import check_and_pack, pack
 
 
 class MMRResult(NamedTuple):
@@ -99,8 +100,10 @@ def mmr_advantages(
     Raises:
         TypeError, ValueError: naming the argument, what it got and what it takes.
     """
-    checks.check_flag("return_details", return_details)
-    outputs = "details" if return_details else "advantages"
+    outputs = "advantages"
+    if return_details is not False:
+        checks.check_flag("return_details", return_details)
+        outputs = "details"
     return _call(
         rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid, method, lam, temperature,
         first_pick, diversity, match_scale, scope, scale, eps, degenerate, normalize, backend, outputs,
@@ -132,7 +135,10 @@ def mmr_reweight(
     Returns:
         Reweighted rewards, float32, like ``rewards``, NaN where not valid; or ``MMRResult`` with ``advantages`` None.
     """
-    outputs = "details" if return_details else "reweighted"
+    outputs = "reweighted"
+    if return_details is not False:
+        checks.check_flag("return_details", return_details)
+        outputs = "details"
     result = _call(
         rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid, method, lam, temperature,
         first_pick, diversity, match_scale, scope, "none", 0.0, "reweight", normalize, backend, outputs,
@@ -162,59 +168,74 @@ def _call(
     backend: str | None,
     outputs: str,
 ) -> Tensor | MMRResult:
-    checks.check_rewards(rewards)
+    lam_mode, lam_value = _lambda_mode(lam)
+    tracing = torch.compiler.is_compiling()
+    options = (check_and_pack if tracing else pack)(
+        method, lam_mode, lam_value, temperature, first_pick, diversity, match_scale, scope, scale, eps, degenerate,
+        normalize, outputs, backend,
+    )  # fmt: skip
+    dimensions = 0 if tracing else checks.look(rewards, embeddings)
+    if (
+        dimensions == 2
+        and outputs != "details"
+        and lam_mode != "tensor"
+        and similarity is None
+        and group_size is None
+        and group_offsets is None
+        and group_ids is None
+        and valid is None
+    ):
+        return ops.mmr(rewards, embeddings, options)  # what most training loops ask for, the shortest way
+    if not dimensions:
+        checks.check_rewards(rewards)
+        if embeddings is not None:
+            checks.check_embeddings(embeddings, rewards)
     groups = lay_out(rewards, group_size, group_offsets, group_ids)
     if valid is not None:
         checks.check_valid(valid, rewards)
-    if embeddings is not None:
-        checks.check_embeddings(embeddings, rewards)
     if similarity is not None:
         checks.check_similarity(similarity, rewards, groups.group_size, groups.num_groups, scope)
     given = (embeddings is not None) + (similarity is not None)
     if given == 2 or (given == 0 and method != "none"):
         raise ValueError(f'method="{method}" takes embeddings or similarity, one of the two; got {given} of them')
-    lam_mode, lam_value, lam_tensor = _lambda_argument(lam, rewards, groups, scope)
-    options = pack(
-        method, lam_mode, lam_value, temperature, first_pick, diversity, match_scale, scope, scale, eps, degenerate,
-        normalize, outputs, backend,
-    )  # fmt: skip
-    _, group_size, group_offsets, order, group_of = groups
-    arguments: tuple[object, ...] = (rewards, embeddings, group_size, options)
-    if not (similarity is None and valid is None and group_offsets is None and lam_tensor is None):
-        arguments += (similarity, valid, group_offsets, order, lam_tensor)
+    lam_tensor = _lambda_tensor(lam, rewards, groups, scope) if isinstance(lam, Tensor) else None
+    _, size, offsets, order, group_of = groups
+    if outputs != "details" and embeddings is not None and valid is None and offsets is None and lam_tensor is None:
+        return ops.mmr(rewards, embeddings, options, size)
+    arguments = (rewards, embeddings, options, size, similarity, valid, offsets, order, lam_tensor)
     if outputs != "details":
-        result: Tensor = ops.mmr(*arguments)
-        return result
+        return ops.mmr_general(*arguments)
     advantages, reweighted, rank, max_similarity, lam_used = ops.mmr_details(*arguments)
     if group_of is not None and scope == "group":
         lam_used = lam_used[group_of]
     return MMRResult(advantages, reweighted, rank, max_similarity, lam_used)
 
 
-def _lambda_argument(
-    lam: float | Tensor | str, rewards: Tensor, groups: Groups, scope: str
-) -> tuple[str, float, Tensor | None]:
-    """λ as the op takes it: mode, value, tensor of one λ or one a scope."""
+def _lambda_mode(lam: float | Tensor | str) -> tuple[str, float]:
+    """λ as the op's options take it: mode and value."""
     if isinstance(lam, str):
         if lam not in checks.LAMBDA_MODES:
             raise ValueError(
                 f"lam must be a number, a tensor or one of {checks.quoted(checks.LAMBDA_MODES)}; got {lam!r}"
             )
-        return lam, 0.0, None
-    if not isinstance(lam, Tensor):
-        return "fixed", lam, None
+        return lam, 0.0
+    return ("tensor", 0.0) if isinstance(lam, Tensor) else ("fixed", lam)
+
+
+def _lambda_tensor(lam: Tensor, rewards: Tensor, groups: Groups, scope: str) -> Tensor:
+    """λ as a tensor of one, or of one a scope."""
     if not lam.dtype.is_floating_point:
         raise TypeError(f"lam must be a tensor of floats, got {lam.dtype}")
     checks.check_device("lam", lam, rewards)
     if lam.numel() == 1:
-        return "tensor", 0.0, lam.reshape(1)
+        return lam.reshape(1)
     if scope == "group" and lam.shape == (groups.num_groups,):
         if groups.group_of is None:
-            return "tensor", 0.0, lam
+            return lam
         # One a completion: group k takes that of its first member; empty groups, at the end, any.
         assert groups.group_offsets is not None
         assert groups.order is not None
         first = groups.group_offsets[:-1].clamp(max=max(groups.num_groups - 1, 0))
-        return "tensor", 0.0, lam[groups.order[first]]
+        return lam[groups.order[first]]
     takes = "(1,)" if scope == "batch" else f"(1,) or ({groups.num_groups},)"
     raise ValueError(f'lam must have shape {takes} with scope="{scope}" and these groups; got {tuple(lam.shape)}')

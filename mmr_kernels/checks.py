@@ -10,6 +10,20 @@ import math
 import torch
 from torch import Tensor
 
+try:
+    from mmr_kernels._cpu import look as look
+except ImportError:  # installed without a compiler; why is recorded (backends/host.py)
+
+    def look(rewards: object, embeddings: object) -> int:
+        """One look from C++ at what takes Python a dozen.
+
+        Returns:
+            Dimensions of the rewards, 1 or 2, if ``check_rewards`` and ``check_embeddings`` find nothing wrong; 0 if
+            they might.
+        """
+        return 0
+
+
 FLOAT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -92,15 +106,6 @@ def check_valid(valid: Tensor, rewards: Tensor) -> None:
 
 def check_embeddings(embeddings: Tensor, rewards: Tensor) -> None:
     """One vector a completion."""
-    if (
-        isinstance(embeddings, Tensor)
-        and embeddings.layout is torch.strided
-        and not embeddings.is_nested
-        and embeddings.dtype in FLOAT_DTYPES
-        and embeddings.shape[:-1] == rewards.shape
-        and embeddings.device == rewards.device
-    ):
-        return  # every call comes by here, and each check below costs a frame; they find the words for what is wrong
     check_tensor("embeddings", embeddings)
     check_dtype("embeddings", embeddings, FLOAT_DTYPES)
     if embeddings.shape[:-1] != rewards.shape:

@@ -6,6 +6,7 @@ call, which is more than the whole op takes for one group (docs/cpu.md has the f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,21 +17,27 @@ from mmr_kernels.options import unpack
 from mmr_kernels.problem import Outputs, Problem, allocate_outputs
 
 _library = torch.library.Library("mmr_kernels", "DEF")  # type: ignore[no-untyped-call]
-# What few calls give comes last, with defaults: what a call leaves out, the dispatcher doesn't box.
-_ARGUMENTS = (
-    "(Tensor rewards, Tensor? embeddings, SymInt group_size, str options, Tensor? similarity=None,"
-    " Tensor? valid=None, Tensor? group_offsets=None, Tensor? order=None, Tensor? lam=None)"
-)
-_library.define(f"mmr{_ARGUMENTS} -> Tensor")  # type: ignore[no-untyped-call]
+# Every argument and every default costs a call 0.1 to 0.2 µs in torch's dispatcher, and a list of outputs 0.5, so the
+# call that training loops make has an overload of its own.
 _library.define(  # type: ignore[no-untyped-call]
-    f"mmr.details{_ARGUMENTS} -> (Tensor advantages, Tensor reweighted_rewards, Tensor selection_rank,"
+    "mmr(Tensor rewards, Tensor embeddings, str options, SymInt group_size=0) -> Tensor"
+)
+_GENERAL = (
+    "(Tensor rewards, Tensor? embeddings, str options, SymInt group_size, Tensor? similarity, Tensor? valid,"
+    " Tensor? group_offsets, Tensor? order, Tensor? lam)"
+)
+_library.define(f"mmr.general{_GENERAL} -> Tensor")  # type: ignore[no-untyped-call]
+_library.define(  # type: ignore[no-untyped-call]
+    f"mmr.details{_GENERAL} -> (Tensor advantages, Tensor reweighted_rewards, Tensor selection_rank,"
     " Tensor max_similarity, Tensor lam)"
 )
 
-#: The op with one output, the advantages or the reweighted rewards, as ``Options.outputs`` says.
-mmr = torch.ops.mmr_kernels.mmr.default
-#: The op with all of them.
-mmr_details = torch.ops.mmr_kernels.mmr.details
+#: One output, the advantages or the reweighted rewards, of groups of one size; without it, rewards are (B, G).
+mmr: Callable[..., Tensor] = torch.ops.mmr_kernels.mmr.default
+#: One output of every call.
+mmr_general: Callable[..., Tensor] = torch.ops.mmr_kernels.mmr.general
+#: All outputs of every call; both take every argument.
+mmr_details: Callable[..., tuple[Tensor, ...]] = torch.ops.mmr_kernels.mmr.details
 
 
 def _check_values(problem: Problem) -> None:
@@ -57,8 +64,8 @@ def _abbreviated(values: Tensor) -> str:
 def _problem(
     rewards: Tensor,
     embeddings: Tensor | None,
-    group_size: int,
     packed_options: str,
+    group_size: int = 0,
     similarity: Tensor | None = None,
     valid: Tensor | None = None,
     group_offsets: Tensor | None = None,
@@ -82,9 +89,10 @@ def _problem(
     if group_offsets is not None:
         group_offsets = group_offsets.to(torch.int64).contiguous()
         num_groups = group_offsets.shape[0] - 1
+    elif rewards.dim() == 2:
+        num_groups, group_size = rewards.shape
     else:
-        shape = rewards.shape
-        num_groups = shape[0] if len(shape) == 2 else shape[0] // group_size
+        num_groups = rewards.shape[0] // group_size
     return Problem(
         rewards, embeddings, num_groups, group_size, unpack(packed_options), similarity, valid, group_offsets, order,
         lam,
@@ -103,35 +111,33 @@ def _fake_outputs(*arguments: Any) -> Outputs:
     return allocate_outputs(_problem(*arguments))
 
 
-def _mmr(rewards: Tensor, embeddings: Tensor | None, group_size: int, packed_options: str, *rare: Any) -> Tensor:
-    if (
-        not rare
-        and embeddings is not None
-        and group_size
-        and rewards.is_cpu
-        and rewards.dtype is torch.float32
-        and rewards.is_contiguous()
-        and embeddings.is_contiguous()
-    ):
-        options = backends.plain_options(packed_options)
-        if options is not None:
-            return backends.cpu.run_plain(rewards, embeddings, group_size, options)
-    return _outputs(rewards, embeddings, group_size, packed_options, *rare).only()
+def _mmr(rewards: Tensor, embeddings: Tensor, packed_options: str, group_size: int = 0) -> Tensor:
+    run_plain = backends.run_plain(packed_options) if rewards.is_cpu else None
+    result = run_plain(rewards, embeddings, group_size) if run_plain is not None else None
+    return _general(rewards, embeddings, packed_options, group_size) if result is None else result
 
 
-def _mmr_fake(*arguments: Any) -> Tensor:
+def _general(*arguments: Any) -> Tensor:
+    return _outputs(*arguments).only()
+
+
+def _general_fake(*arguments: Any) -> Tensor:
     return _fake_outputs(*arguments).only()
 
 
-def _mmr_details(*arguments: Any) -> tuple[Tensor | None, ...]:
+def _details(*arguments: Any) -> tuple[Tensor | None, ...]:
     return tuple(_outputs(*arguments))
 
 
-def _mmr_details_fake(*arguments: Any) -> tuple[Tensor | None, ...]:
+def _details_fake(*arguments: Any) -> tuple[Tensor | None, ...]:
     return tuple(_fake_outputs(*arguments))
 
 
-for _name, _real, _fake in (("mmr", _mmr, _mmr_fake), ("mmr.details", _mmr_details, _mmr_details_fake)):
+for _name, _real, _fake in (
+    ("mmr", _mmr, _general_fake),
+    ("mmr.general", _general, _general_fake),
+    ("mmr.details", _details, _details_fake),
+):
     _library.impl(_name, _real, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     # The result never requires grad, whatever the inputs do.
     _library.impl(_name, torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]

@@ -11,8 +11,6 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-import torch
-
 from mmr_kernels import checks
 
 
@@ -38,7 +36,12 @@ class Options(NamedTuple):
     backend: str | None = None
 
 
-def _checked(*values: object) -> str:
+def check_and_pack(*values: object) -> str:
+    """Check the options, in the order of ``Options``, and pack them for the op.
+
+    Raises:
+        TypeError, ValueError: naming the option, what it got and what it takes.
+    """
     options = Options(*values)  # type: ignore[arg-type]
     for name in ("method", "first_pick", "scope", "scale", "degenerate"):
         checks.check_choice(name, getattr(options, name))
@@ -55,21 +58,15 @@ def _checked(*values: object) -> str:
 
 
 # typed: 1 and True are one key otherwise, and only one of them is a flag.
-_checked_once = functools.lru_cache(maxsize=512, typed=True)(_checked)
+_packed_before = functools.lru_cache(maxsize=512, typed=True)(check_and_pack)
 
 
 def pack(*values: object) -> str:
-    """Check the options, in the order of ``Options``, and pack them for the op.
-
-    Raises:
-        TypeError, ValueError: naming the option, what it got and what it takes.
-    """
-    if torch.compiler.is_compiling():  # a tracer would see through the cache and warn of it
-        return _checked(*values)
+    """``check_and_pack``, once for each set of options; not for a tracer, which looks through the cache and warns."""
     try:
-        return _checked_once(*values)
+        return _packed_before(*values)
     except TypeError:  # not hashable, so no option's value: the check says which
-        return _checked(*values)
+        return check_and_pack(*values)
 
 
 @functools.lru_cache(maxsize=512)

@@ -54,17 +54,17 @@ def op_call(
     call: dict[str, Any], backend: str, outputs: str, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Any, tuple[Any, ...]]:
     """The op, and what the front door hands to it for this call."""
-    name = "mmr_details" if outputs == "details" else "mmr"
-    op = getattr(ops, name)
-    seen: list[tuple[Any, ...]] = []
+    seen: list[tuple[Any, tuple[Any, ...]]] = []
     with monkeypatch.context() as patch:
-        patch.setattr(ops, name, lambda *arguments: seen.append(arguments) or op(*arguments))
+        for name in ("mmr", "mmr_general", "mmr_details"):
+            op = getattr(ops, name)
+            patch.setattr(ops, name, lambda *arguments, op=op: seen.append((op, arguments)) or op(*arguments))
         if outputs == "reweighted":
             kept = {name: value for name, value in call.items() if name not in ("scale", "degenerate")}
             mmr_reweight(**kept, backend=backend)
         else:
             mmr_advantages(**call, backend=backend, return_details=outputs == "details")
-    (arguments,) = seen
+    ((op, arguments),) = seen
     return op, arguments
 
 
@@ -106,7 +106,7 @@ def test_fake_outputs_look_like_the_real_ones(
 
 
 def nodes_of_the_op(graph: torch.fx.GraphModule) -> int:
-    return sum(node.target in (ops.mmr, ops.mmr_details) for node in graph.graph.nodes)
+    return sum(node.target in (ops.mmr, ops.mmr_general, ops.mmr_details) for node in graph.graph.nodes)
 
 
 @every_call

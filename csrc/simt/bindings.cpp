@@ -22,8 +22,8 @@ PYBIND11_MODULE(_simt, module) {
     mmr::define_mmr<int, uintptr_t, py::object>(
         module, [](const mmr::Problem &problem, int device, uintptr_t stream, const py::object &allocate) {
             const auto emulate = target == 750 ? mmr::emulate_750 : mmr::emulate_900;
-            emulate(problem, device, mmr::pointer<void>(stream), [&allocate](int64_t bytes) {
-                return mmr::pointer<void>(allocate(bytes).cast<uintptr_t>());
+            emulate(problem, device, reinterpret_cast<void *>(stream), [&allocate](int64_t bytes) {
+                return reinterpret_cast<void *>(allocate(bytes).cast<uintptr_t>());
             });
         });
     module.def(

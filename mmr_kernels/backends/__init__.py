@@ -15,7 +15,7 @@ import torch
 
 from mmr_kernels.backends import cpu, cuda, torch_eager, triton
 from mmr_kernels.backends.host import Host, this_host, unasked
-from mmr_kernels.options import Options, unpack
+from mmr_kernels.options import unpack
 from mmr_kernels.problem import Problem
 
 #: In order of preference; "torch" is last and never refuses.
@@ -68,8 +68,8 @@ def resolve(name: str | None, problem: Problem) -> ModuleType:
     return BACKENDS[name]
 
 
-def plain_options(packed: str) -> Options | None:
-    """The options, unpacked, if the CPU kernel is what computes them on CPU tensors; None if another backend is.
+def run_plain(packed: str) -> cpu.RunPlain | None:
+    """What computes plain calls with these options on CPU tensors, if it is the CPU kernel; None if it is not.
 
     There, what the CPU kernel and those before it can take depends on the machine and the options alone, so that one
     look at the smallest problem answers for all of them.
@@ -77,10 +77,10 @@ def plain_options(packed: str) -> Options | None:
     Raises:
         ValueError: as ``resolve``.
     """
-    return _plain_options(packed, this_host())
+    return _run_plain(packed, this_host())
 
 
 @functools.lru_cache(maxsize=512)
-def _plain_options(packed: str, host: Host) -> Options | None:
+def _run_plain(packed: str, host: Host) -> cpu.RunPlain | None:
     options, one = unpack(packed), torch.empty(1, 1, 1, device="cpu")
-    return options if resolve(options.backend, Problem(one[0], one, 1, 1, options)) is cpu else None
+    return cpu.run_plain(options) if resolve(options.backend, Problem(one[0], one, 1, 1, options)) is cpu else None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,18 +72,14 @@ def test_which_devices_code_for_a_target_runs_on(capability: int, targets: list[
 
 
 @needs_module
-def test_importing_the_module_needs_no_driver_and_no_torch() -> None:
-    """The CUDA runtime is linked in; it looks for the driver when first used."""
-    module = importlib.import_module("mmr_kernels._cuda").__file__
-    code = f"""
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("_cuda", {module!r})
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-print(module.targets, "torch" in sys.modules)"""
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.startswith("[")
-    assert output.strip().endswith("False")
+def test_the_module_imports_without_a_driver_and_links_no_torch() -> None:
+    """The CUDA runtime is linked in and looks for the driver when first used; tensors are read by way of DLPack."""
+    module = importlib.import_module("mmr_kernels._cuda")
+    assert module.targets
+    assert module.__file__ is not None
+    code = Path(module.__file__).read_bytes()
+    assert b"libtorch" not in code
+    assert b"libc10" not in code
 
 
 @needs_module

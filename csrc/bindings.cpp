@@ -30,15 +30,14 @@ int look(py::handle rewards, py::handle embeddings) {
 
 // The call that training loops make: embeddings, groups of one size, one output. False if it is another one.
 bool plain(const mmr::Tensor &rewards, const mmr::Tensor &embeddings, const mmr::Options &options, int64_t group_size,
-           const mmr::Tensor &advantages, const mmr::Tensor &reweighted_rewards, int threads) {
+           const mmr::Tensor &result, bool reweighted, int threads) {
     if (!well_formed(rewards, embeddings) || rewards.device.type != mmr::dlpack::cpu || !rewards.contiguous() ||
         !embeddings.contiguous())
         return false;
     if (rewards.dimensions == 2) group_size = rewards.shape[1];
     if (group_size == 0) return false;
     mmr::Problem p = mmr::problem_of(options, rewards, embeddings, rewards.elements() / group_size, group_size);
-    p.advantages = advantages.pointer<float>();
-    p.reweighted_rewards = reweighted_rewards.pointer<float>();
+    (reweighted ? p.reweighted_rewards : p.advantages) = result.pointer<float>();
     const py::gil_scoped_release release;
     mmr::solve_on_cpu(p, threads);
     return true;

@@ -11,8 +11,8 @@ def plain(
     embeddings: Tensor,
     options: Options,
     group_size: int,
-    advantages: Tensor | None,
-    reweighted_rewards: Tensor | None,
+    result: Tensor,
+    reweighted: bool,
     threads: int,
 ) -> bool: ...
 def look(rewards: object, embeddings: object) -> int: ...

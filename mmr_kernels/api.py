@@ -169,7 +169,7 @@ def _call(
     outputs: str,
 ) -> Tensor | MMRResult:
     lam_mode, lam_value = _lambda_mode(lam)
-    tracing = torch.compiler.is_compiling()
+    tracing = torch.compiler.is_dynamo_compiling()
     options = (check_and_pack if tracing else pack)(
         method, lam_mode, lam_value, temperature, first_pick, diversity, match_scale, scope, scale, eps, degenerate,
         normalize, outputs, backend,

@@ -57,8 +57,7 @@ def run_plain(options: Options) -> RunPlain:
 
     def run(rewards: Tensor, embeddings: Tensor, group_size: int) -> Tensor | None:
         result = torch.empty_like(rewards)
-        outputs = (None, result) if reweighted else (result, None)
-        done = plain(rewards, embeddings, parsed_options, group_size, *outputs, torch.get_num_threads())
+        done = plain(rewards, embeddings, parsed_options, group_size, result, reweighted, torch.get_num_threads())
         return result if done else None
 
     return run

@@ -1,4 +1,4 @@
-// mmr_kernels._cpu: the problem's tensors, sizes and options in, its outputs filled; and the short way of the plain call.
+// mmr_kernels._cpu: a problem's tensors, sizes and options in, its outputs filled; and the short way of the plain call.
 #include <algorithm>
 
 #include "bindings.h"
@@ -52,7 +52,7 @@ PYBIND11_MODULE(_cpu, module) {
         mmr::solve_on_cpu(problem, threads);
     });
     module.def("plain", &plain, "Fill the output of a plain call and return True; False if it is another call.");
-    module.def("look", &look, "What mmr_kernels/checks.py says of its stand-in.");
+    module.def("look", &look, "Dimensions of the rewards, or 0: mmr_kernels/checks.py.");
     module.def("instruction_sets", &mmr::instruction_sets, "Vector code this processor can run, the preferred first.");
     module.def("instruction_set", &mmr::instruction_set, "The vector code in use.");
     module.def("use_instruction_set", &mmr::use_instruction_set, py::arg("name"),

@@ -12,7 +12,7 @@ namespace mmr {
 // DLPack's binary interface, as far as it is used here.
 namespace dlpack {
 
-enum class Code : uint8_t { signed_int = 0, unsigned_int = 1, floating = 2, bfloat = 4, boolean = 6 };
+enum class Code : uint8_t { floating = 2, bfloat = 4 };
 constexpr int32_t cpu = 1;
 
 struct Device {
@@ -50,7 +50,7 @@ struct ExchangeAPI {
 
 }  // namespace dlpack
 
-// A tensor that lives as long as the call it was passed to; without data, None was passed.
+// A tensor, borrowed for the call that it was passed to. None has no data, and so has a tensor of no elements.
 struct Tensor : dlpack::Tensor {
     template <class T>
     T *pointer() const {

@@ -1,4 +1,4 @@
-"""Backend "cuda": the CUDA C++ kernel of ``csrc/mmr_cuda.cu``, bound on raw pointers; one launch a call.
+"""Backend "cuda": the CUDA C++ kernel of ``csrc/mmr_cuda.cu``, bound with pybind11; one launch a call.
 
 With MMR_KERNELS_CUDA_EMULATE=1 the same source runs on CPU tensors, on the emulator of ``csrc/simt``: slowly, and
 with every access and barrier checked.

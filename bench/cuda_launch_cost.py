@@ -33,12 +33,12 @@ class WithoutLaunch:
 
     def __init__(self) -> None:
         self.module: Any = importlib.import_module("mmr_kernels._cuda")
+        self.nobody = torch.empty(0, 16), torch.empty(0, 16, 512), 0
         self.Options = self.module.Options
 
     def mmr(self, *arguments: object) -> None:
         """As the module's."""
-        rewards, embeddings, _, *rest = arguments
-        self.module.mmr(rewards, embeddings, 0, *rest)
+        self.module.mmr(*self.nobody, *arguments[3:])
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     backends.this_host = lambda: everything  # type: ignore[assignment]
     call = problem(64, 16, 512)
     outputs = allocate_outputs(call)
-    packed = arguments(stub, call._replace(num_groups=0), outputs)
+    packed = (*stub.nobody, *arguments(stub, call, outputs)[3:])
     assert call.embeddings is not None
     embeddings = call.embeddings
     samples = measure.interleaved(

@@ -1,6 +1,4 @@
 // mmr_kernels._cpu: a problem's tensors, sizes and options in, its outputs filled; and the short way of the plain call.
-#include <algorithm>
-
 #include "bindings.h"
 
 #include "mmr_cpu.h"
@@ -9,21 +7,13 @@ namespace py = pybind11;
 
 namespace {
 
-// Rewards, (N,) or (B, G), and a vector of floats for each, on one device.
-bool well_formed(const mmr::Tensor &rewards, const mmr::Tensor &embeddings) {
-    const int32_t dimensions = rewards.dimensions;
-    return (dimensions == 1 || dimensions == 2) && embeddings.dimensions == dimensions + 1 && rewards.is_float32() &&
-           embeddings.is_embedding_dtype() && rewards.device == embeddings.device &&
-           std::equal(rewards.shape, rewards.shape + dimensions, embeddings.shape);
-}
-
-// Whether any two objects are that: the dimensions of the rewards, or 0, which means: look closer.
+// Whether any two objects are rewards and embeddings of them: the dimensions of the rewards, or 0: look closer.
 int look(py::handle rewards, py::handle embeddings) {
     const mmr::TensorClass &torch = mmr::TensorClass::get();
     // A subclass may stand for something else than its memory.
     if (Py_TYPE(rewards.ptr()) != torch.type || Py_TYPE(embeddings.ptr()) != torch.type) return 0;
     mmr::Tensor r{}, e{};
-    if (torch.read(rewards.ptr(), r) && torch.read(embeddings.ptr(), e)) return well_formed(r, e) ? r.dimensions : 0;
+    if (torch.read(rewards.ptr(), r) && torch.read(embeddings.ptr(), e)) return mmr::well_formed(r, e) ? r.dimensions : 0;
     PyErr_Clear();
     return 0;
 }
@@ -31,11 +21,11 @@ int look(py::handle rewards, py::handle embeddings) {
 // The call that training loops make: embeddings, groups of one size, one output. False if it is another one.
 bool plain(const mmr::Tensor &rewards, const mmr::Tensor &embeddings, const mmr::Options &options, int64_t group_size,
            const mmr::Tensor &result, bool reweighted, int threads) {
-    if (!well_formed(rewards, embeddings) || rewards.device.type != mmr::dlpack::cpu || !rewards.contiguous() ||
-        !embeddings.contiguous())
+    if (!mmr::well_formed(rewards, embeddings) || rewards.device.type != mmr::dlpack::cpu || !rewards.contiguous() ||
+        !embeddings.contiguous() || options.lambda_mode == mmr::LambdaMode::tensor)
         return false;
     if (rewards.dimensions == 2) group_size = rewards.shape[1];
-    if (group_size == 0) return false;
+    if (group_size < 1 || rewards.elements() % group_size) return false;
     mmr::Problem p = mmr::problem_of(options, rewards, embeddings, rewards.elements() / group_size, group_size);
     (reweighted ? p.reweighted_rewards : p.advantages) = result.pointer<float>();
     const py::gil_scoped_release release;

@@ -1,9 +1,10 @@
-// From Python's tensors, sizes and options to the problem; the same for every module. Checks of what the caller passes
-// stand in Python.
+// From Python's tensors, sizes and options to the problem; the same for every module. What the caller passes is
+// checked in Python, with words; here, that no kernel leaves its tensors.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
@@ -59,12 +60,51 @@ inline Problem problem_of(const Options &options, const Tensor &rewards, const T
     p.num_completions = rewards.elements();
     p.num_groups = num_groups;
     p.group_size = group_size;
-    p.dim = embeddings.dimensions ? embeddings.shape[embeddings.dimensions - 1] : 0;
+    p.dim = embeddings.given ? embeddings.shape[embeddings.dimensions - 1] : 0;
     return p;
 }
 
+// Rewards, (N,) or (B, G), and a vector of floats for each, on one device.
+inline bool well_formed(const Tensor &rewards, const Tensor &embeddings) {
+    const int32_t dimensions = rewards.dimensions;
+    return (dimensions == 1 || dimensions == 2) && embeddings.dimensions == dimensions + 1 && rewards.is_float32() &&
+           embeddings.is_embedding_dtype() && rewards.device == embeddings.device &&
+           std::equal(rewards.shape, rewards.shape + dimensions, embeddings.shape);
+}
+
+inline void require(bool kept, const char *promise) {
+    if (!kept) throw std::invalid_argument(promise);
+}
+
+// The promises of mmr_kernels/problem.py that keep a kernel within its tensors. The API has checked what its caller
+// passed; a graph that was exported, and whoever calls the op by its name, come here without.
+inline void check(const Problem &p, const Tensor &rewards, const Tensor &embeddings, const Tensor &similarity,
+                  const Tensor &valid, const Tensor &group_offsets, const Tensor &order, const Tensor &lam) {
+    const int64_t count = p.num_completions, members = p.batch_scope ? count : p.group_size;
+    require(rewards.is_float32() && rewards.contiguous(), "rewards must be contiguous float32 here");
+    require(!embeddings.given || (well_formed(rewards, embeddings) && embeddings.contiguous()),
+            "embeddings must be contiguous float32, bfloat16 or float16, one vector a completion");
+    require(!similarity.given || (similarity.is_float32() && similarity.contiguous() &&
+                                  similarity.elements() == p.num_scopes() * members * members),
+            "similarity must be contiguous float32, one square block a scope");
+    require(embeddings.given || similarity.given || p.method == Method::none, "embeddings or similarity must be given");
+    require(!valid.given || (valid.dtype.bits == 8 && valid.contiguous() && valid.elements() == count),
+            "valid must be contiguous bool, like rewards");
+    if (group_offsets.given) {
+        require(group_offsets.is_int64() && group_offsets.contiguous() && group_offsets.elements() == p.num_groups + 1,
+                "group_offsets must be contiguous int64, one a group and one more");
+    } else {
+        require(p.group_size >= 0 && p.num_groups * p.group_size == count, "group_size must divide the completions");
+    }
+    require(!order.given || (order.is_int64() && order.contiguous() && order.elements() == count),
+            "order must be contiguous int64, like rewards");
+    require(lam.given ? lam.is_float32() && lam.contiguous() && (lam.elements() == 1 || lam.elements() == p.num_scopes())
+                      : p.lambda_mode != LambdaMode::tensor,
+            "lam must be contiguous float32, one or one a scope");
+}
+
 // Defines in the module `Options`, read from strings once, and `mmr`: the fields of mmr_kernels/problem.py, `Problem` and
-// then `Outputs`, and what `solve` takes after the problem. The tensors are as promised there.
+// then `Outputs`, and what `solve` takes after the problem.
 template <class... More, class Solve>
 void define_mmr(pybind11::module_ &module, Solve solve) {
     TensorClass::import();
@@ -82,12 +122,13 @@ void define_mmr(pybind11::module_ &module, Solve solve) {
         p.group_offsets = group_offsets.pointer<const int64_t>();
         p.order = order.pointer<const int64_t>();
         p.lam = lam.pointer<const float>();
-        p.lam_count = lam.data ? lam.elements() : 0;
+        p.lam_count = lam.given ? lam.elements() : 0;
         p.advantages = advantages.pointer<float>();
         p.reweighted_rewards = reweighted_rewards.pointer<float>();
         p.selection_rank = selection_rank.pointer<int64_t>();
         p.max_similarity = max_similarity.pointer<float>();
         p.lam_out = lam_out.pointer<float>();
+        check(p, rewards, embeddings, similarity, valid, group_offsets, order, lam);
         solve(p, more...);
     };
     module.def("mmr", call, "Fill the outputs of one problem.");

@@ -5,7 +5,7 @@
 
 namespace mmr {
 
-enum class DType : int { float32 = 0, bfloat16 = 1, float16 = 2 };
+enum class DType : int { float32, bfloat16, float16 };
 enum class Method : int { mmr, smi, none };
 enum class LambdaMode : int { fixed, tensor, sigmoid, relative_std };
 enum class Scale : int { group, batch, none };

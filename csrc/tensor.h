@@ -12,7 +12,7 @@ namespace mmr {
 // DLPack's binary interface, as far as it is used here.
 namespace dlpack {
 
-enum class Code : uint8_t { floating = 2, bfloat = 4 };
+enum class Code : uint8_t { signed_int = 0, floating = 2, bfloat = 4 };
 constexpr int32_t cpu = 1;
 
 struct Device {
@@ -50,8 +50,10 @@ struct ExchangeAPI {
 
 }  // namespace dlpack
 
-// A tensor, borrowed for the call that it was passed to. None has no data, and so has a tensor of no elements.
+// A tensor, borrowed for the call that it was passed to, or None.
 struct Tensor : dlpack::Tensor {
+    bool given;
+
     template <class T>
     T *pointer() const {
         return data ? reinterpret_cast<T *>(static_cast<char *>(data) + byte_offset) : nullptr;
@@ -72,6 +74,7 @@ struct Tensor : dlpack::Tensor {
         return true;
     }
 
+    bool is_int64() const { return dtype.is(dlpack::Code::signed_int, 64); }
     bool is_float32() const { return dtype.is(dlpack::Code::floating, 32); }
     bool is_embedding_dtype() const {
         return is_float32() || dtype.is(dlpack::Code::floating, 16) || dtype.is(dlpack::Code::bfloat, 16);
@@ -95,14 +98,17 @@ struct TensorClass {
         if (!py::hasattr(type, "__dlpack_c_exchange_api__"))
             throw py::import_error("torch older than 2.10, whose tensors have no __dlpack_c_exchange_api__");
         const py::capsule table = type.attr("__dlpack_c_exchange_api__");
-        get().exchange = table.get_pointer<const dlpack::ExchangeAPI>();
-        if (get().exchange->major != 1)
-            throw py::import_error("torch's DLPack has version " + std::to_string(get().exchange->major) + ", not 1");
+        const auto *exchange = table.get_pointer<const dlpack::ExchangeAPI>();
+        if (exchange->major != 1)
+            throw py::import_error("torch's DLPack has version " + std::to_string(exchange->major) + ", not 1");
+        get().exchange = exchange;
         get().type = reinterpret_cast<PyTypeObject *>(type.ptr());
     }
 
     // False, and a Python exception is set, for a tensor whose memory DLPack can't describe.
-    bool read(PyObject *object, Tensor &out) const { return exchange->tensor_from_py_object(object, &out) == 0; }
+    bool read(PyObject *object, Tensor &out) const {
+        return out.given = exchange->tensor_from_py_object(object, &out) == 0;
+    }
 };
 
 }  // namespace mmr

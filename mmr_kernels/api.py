@@ -185,7 +185,7 @@ def _call(
         and group_ids is None
         and valid is None
     ):
-        return ops.mmr(rewards, embeddings, options)  # what most training loops ask for, the shortest way
+        return ops.mmr(rewards, embeddings, options)  # what most training loops ask for: nothing to lay out
     if not dimensions:
         checks.check_rewards(rewards)
         if embeddings is not None:

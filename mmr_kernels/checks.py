@@ -12,15 +12,10 @@ from torch import Tensor
 
 try:
     from mmr_kernels._cpu import look as look
-except ImportError:  # installed without a compiler; why is recorded (backends/host.py)
+except ImportError:  # no compiler at installation, or an older torch: ``mmr-kernels info`` says which
 
     def look(rewards: object, embeddings: object) -> int:
-        """One look from C++ at what takes Python a dozen.
-
-        Returns:
-            Dimensions of the rewards, 1 or 2, if ``check_rewards`` and ``check_embeddings`` find nothing wrong; 0 if
-            they might.
-        """
+        """As the compiled one (_cpu.pyi), which never saw them."""
         return 0
 
 

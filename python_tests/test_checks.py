@@ -1,4 +1,4 @@
-"""The compiled look at the two tensors of the plain call never lets through what the checks in Python refuse."""
+"""What C++ looks at: it never lets through what the checks in Python refuse, and no kernel leaves its tensors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from mmr_kernels import checks
+from mmr_kernels import checks, mmr_advantages, ops
 from mmr_kernels.backends import cpu, this_host
-from mmr_kernels.options import Options
+from mmr_kernels.options import Options, check_and_pack
 
 REASON = cpu.why_not_here(this_host())
 needs_module = pytest.mark.skipif(REASON is not None, reason=f"backend 'cpu' {REASON}")
@@ -113,18 +113,58 @@ mmr_kernels.mmr_advantages(torch.rand(2, 3), torch.randn(2, 3, 4), backend="cpu"
     assert "torch" in done.stdout
     assert "cpu" not in done.stdout
     assert "found: torch older than 2.10" in done.stderr
+    assert "torch 2.10 or later" in done.stderr
+
+
+class Step(torch.nn.Module):
+    """As a program would be exported."""
+
+    def forward(self, rewards: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        """The plain call."""
+        result = mmr_advantages(rewards, embeddings, backend="cpu")
+        assert isinstance(result, torch.Tensor)
+        return result
 
 
 @needs_module
-@pytest.mark.parametrize(
-    ("change", "shapes"),
-    [
-        ("embeddings of fewer groups", ((2, 3), (1, 3, 4))),
-        ("flat rewards of no group size", ((6,), (6, 4))),
-        ("groups of nobody", ((2, 0), (2, 0, 4))),
-    ],
-)
-def test_the_kernel_refuses_what_it_would_read_past(change: str, shapes: tuple[tuple[int, ...], ...]) -> None:
-    """Whoever calls the op by its name in torch.ops has passed no check."""
-    rewards, embeddings = map(torch.rand, shapes)
-    assert cpu.run_plain(Options())(rewards, embeddings, 0) is None
+def test_an_exported_program_refuses_another_dtype() -> None:
+    """Its graph holds the op alone: the checks in Python were done when it was traced."""
+    program = torch.export.export(Step(), (R, E)).module()
+    assert torch.equal(program(R, E), Step()(R, E))
+    with pytest.raises(ValueError, match="embeddings must be contiguous float32, bfloat16 or float16"):
+        program(R, E.double())
+
+
+MANY, VECTORS = torch.rand(40_000, 16), torch.randn(40_000, 16, 8)
+FLAT = (torch.rand(8), torch.randn(8, 4))
+NOTHING = (None, None, None, None, None)
+RAW: dict[str, tuple[str, Any, tuple[Any, ...], dict[str, Any]]] = {
+    "fewer embeddings": ("embeddings", "mmr", (MANY, VECTORS[:1]), {}),
+    "embeddings without a dimension": ("embeddings", "mmr", (MANY, VECTORS[0]), {}),
+    "embeddings of int8": ("embeddings", "mmr", (MANY, VECTORS.to(torch.int8)), {}),
+    "group_size that doesn't divide": ("group_size", "mmr", (*FLAT, 3), {}),
+    "negative group_size": ("group_size", "mmr", (*FLAT, -2), {}),
+    "no λ": ("lam", "mmr", (R, E), {"lam_mode": "tensor"}),
+    "neither embeddings nor similarity": ("embeddings or similarity", "mmr_general", (R, None, 3, *NOTHING), {}),
+    "short similarity": ("similarity", "mmr_general", (R, None, 3, torch.rand(1, 3, 3), *NOTHING[1:]), {}),
+    "short mask": ("valid", "mmr_general", (R, E, 3, None, torch.ones(1, dtype=torch.bool), *NOTHING[2:]), {}),
+    "short order": (
+        "order",
+        "mmr_general",
+        (*FLAT, 0, None, None, torch.tensor([0, 8]), torch.arange(3), None),
+        {},
+    ),
+    "λ for others": ("lam", "mmr_general", (R, E, 3, *NOTHING[:4], torch.rand(5)), {"lam_mode": "tensor"}),
+}
+
+
+@needs_module
+@pytest.mark.parametrize(("argument", "op", "given", "options"), RAW.values(), ids=RAW.keys())
+def test_the_kernel_never_leaves_its_tensors(
+    argument: str, op: str, given: tuple[Any, ...], options: dict[str, Any]
+) -> None:
+    """Whoever calls the op by its name has passed no check of the API."""
+    rewards, embeddings, *more = given
+    packed = check_and_pack(*Options(backend="cpu", **options))
+    with pytest.raises(ValueError, match=f"^{argument} must"):
+        getattr(ops, op)(rewards, embeddings, packed, *more)

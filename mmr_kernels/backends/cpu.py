@@ -24,7 +24,7 @@ def why_not_here(host: Host) -> str | None:
         return None
     return (
         f"needs the compiled module mmr_kernels._cpu, found: {host.cpu_extension};"
-        " install a C++17 compiler and reinstall mmr-kernels"
+        " install a C++17 compiler and torch 2.10 or later, and reinstall mmr-kernels"
     )
 
 

@@ -100,13 +100,10 @@ def mmr_advantages(
     Raises:
         TypeError, ValueError: naming the argument, what it got and what it takes.
     """
-    outputs = "advantages"
-    if return_details is not False:
-        checks.check_flag("return_details", return_details)
-        outputs = "details"
     return _call(
         rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid, method, lam, temperature,
-        first_pick, diversity, match_scale, scope, scale, eps, degenerate, normalize, backend, outputs,
+        first_pick, diversity, match_scale, scope, scale, eps, degenerate, normalize, backend, return_details,
+        "advantages",
     )  # fmt: skip
 
 
@@ -135,13 +132,10 @@ def mmr_reweight(
     Returns:
         Reweighted rewards, float32, like ``rewards``, NaN where not valid; or ``MMRResult`` with ``advantages`` None.
     """
-    outputs = "reweighted"
-    if return_details is not False:
-        checks.check_flag("return_details", return_details)
-        outputs = "details"
     result = _call(
         rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid, method, lam, temperature,
-        first_pick, diversity, match_scale, scope, "none", 0.0, "reweight", normalize, backend, outputs,
+        first_pick, diversity, match_scale, scope, "none", 0.0, "reweight", normalize, backend, return_details,
+        "reweighted",
     )  # fmt: skip
     return result._replace(advantages=None) if isinstance(result, MMRResult) else result
 
@@ -166,25 +160,22 @@ def _call(
     degenerate: str,
     normalize: bool,
     backend: str | None,
-    outputs: str,
+    return_details: bool,
+    only: str,
 ) -> Tensor | MMRResult:
+    """``only``: the one output without details."""
+    if return_details is not False:  # a frame less for most calls
+        checks.check_flag("return_details", return_details)
+    outputs = "details" if return_details else only
     lam_mode, lam_value = _lambda_mode(lam)
     tracing = torch.compiler.is_dynamo_compiling()
     options = (check_and_pack if tracing else pack)(
         method, lam_mode, lam_value, temperature, first_pick, diversity, match_scale, scope, scale, eps, degenerate,
         normalize, outputs, backend,
     )  # fmt: skip
+    plain = not return_details and lam_mode != "tensor" and similarity is None and valid is None
     dimensions = 0 if tracing else checks.look(rewards, embeddings)
-    if (
-        dimensions == 2
-        and outputs != "details"
-        and lam_mode != "tensor"
-        and similarity is None
-        and group_size is None
-        and group_offsets is None
-        and group_ids is None
-        and valid is None
-    ):
+    if plain and dimensions == 2 and group_size is None and group_offsets is None and group_ids is None:
         return ops.mmr(rewards, embeddings, options)  # what most training loops ask for: nothing to lay out
     if not dimensions:
         checks.check_rewards(rewards)
@@ -200,10 +191,10 @@ def _call(
         raise ValueError(f'method="{method}" takes embeddings or similarity, one of the two; got {given} of them')
     lam_tensor = _lambda_tensor(lam, rewards, groups, scope) if isinstance(lam, Tensor) else None
     _, size, offsets, order, group_of = groups
-    if outputs != "details" and embeddings is not None and valid is None and offsets is None and lam_tensor is None:
+    if plain and embeddings is not None and offsets is None:
         return ops.mmr(rewards, embeddings, options, size)
     arguments = (rewards, embeddings, options, size, similarity, valid, offsets, order, lam_tensor)
-    if outputs != "details":
+    if not return_details:
         return ops.mmr_general(*arguments)
     advantages, reweighted, rank, max_similarity, lam_used = ops.mmr_details(*arguments)
     if group_of is not None and scope == "group":

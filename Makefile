@@ -2,14 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CSRC := $(wildcard csrc/* csrc/simt/*) setup.py
+CSRC := $(wildcard csrc/* csrc/*/*) setup.py
 READY := $(VENV)/ready
-CONVERGENCE := docs/figures/convergence
 FAMILIES := hidden crowded single
 OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
 .PHONY: demo test test-triton test-gpu test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch convergence convergence-quick \
-	kernels-report sanitize simt wheel clean
+	kernels-report sanitize test-emulator wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
 # Tables, pictures and a file of advantages, under demo/.
@@ -22,7 +21,7 @@ demo: $(READY)
 # kernel's emulator, and under the sanitizers.
 test: check
 	$(BIN)/pytest
-	$(MAKE) test-triton simt sanitize
+	$(MAKE) test-triton test-emulator sanitize
 
 # The Triton kernel without a GPU: the op's suite in the interpreter, on few examples, for it is slow.
 test-triton: $(READY)
@@ -71,26 +70,26 @@ bench-figures: $(READY)
 	$(BIN)/mmr-kernels bench --device cpu --json docs/figures/bench.json --csv docs/figures/bench.csv \
 		--plot docs/figures/bench.png
 
-# The study of docs/convergence.md, small: what the published table says, the simulation, two steps of every arm.
+# The study of study/README.md, small: what the published table says, the simulation, two steps of every arm.
 convergence-quick: $(READY)
 	rm -rf runs/convergence-quick
-	$(BIN)/python -m bench.convergence.published
-	$(BIN)/python -m bench.convergence.simulation --quick
-	$(BIN)/python -m bench.convergence.map --quick
-	$(BIN)/python -m bench.convergence.training.study quick --results runs/convergence-quick/runs.jsonl
+	$(BIN)/python -m study.published
+	$(BIN)/python -m study.simulation --quick
+	$(BIN)/python -m study.map --quick
+	$(BIN)/python -m study.training.study quick --results runs/convergence-quick/runs.jsonl
 
-# All of it, hours on two cores; what is in docs/figures/convergence already is not run again.
+# All of it, hours on two cores; what is in study/results already is not run again.
 convergence: $(READY)
-	$(BIN)/python -m bench.convergence.published
-	$(BIN)/python -m bench.convergence.simulation --json $(CONVERGENCE)/simulation.json
-	$(BIN)/python -m bench.convergence.map --json $(CONVERGENCE)/map.json --plot $(CONVERGENCE)/map.png
-	$(BIN)/python -m bench.convergence.advice --json $(CONVERGENCE)/advice.json
-	$(BIN)/python -m bench.convergence.training.study pilots
-	$(BIN)/python -m bench.convergence.training.study study
-	$(BIN)/python -m bench.convergence.training.analysis --json $(CONVERGENCE)/training.json \
-		> docs/convergence-tables.md
+	$(BIN)/python -m study.published
+	$(BIN)/python -m study.simulation --json study/results/simulation.json
+	$(BIN)/python -m study.map --json study/results/map.json --plot study/results/map.png
+	$(BIN)/python -m study.advice --json study/results/advice.json
+	$(BIN)/python -m study.training.study pilots
+	$(BIN)/python -m study.training.study study
+	$(BIN)/python -m study.training.analysis --json study/results/training.json \
+		> study/tables.md
 	for family in $(FAMILIES); do \
-		$(BIN)/python -m bench.convergence.training.curves $$family $(CONVERGENCE)/training-$$family.png || exit 1; done
+		$(BIN)/python -m study.training.curves $$family study/results/training-$$family.png || exit 1; done
 
 # Compiles the kernels for GPUs that needn't be there, disassembles them, writes docs/kernels-report.md and .json.
 kernels-report: $(READY)
@@ -102,8 +101,8 @@ sanitize: $(READY)
 	$(BIN)/python tools/sanitize.py
 
 # The emulator of the CUDA kernel, and the op's suite on it: no GPU, no nvcc.
-simt: $(READY)
-	MMR_KERNELS_BUILD_SIMT=1 MMR_KERNELS_CUDA_ARCHS= $(BIN)/python setup.py --quiet build_ext --inplace
+test-emulator: $(READY)
+	MMR_KERNELS_BUILD_EMULATOR=1 MMR_KERNELS_CUDA_ARCHS= $(BIN)/python setup.py --quiet build_ext --inplace
 	TRITON_INTERPRET=1 MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/test_agreement.py
 	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --backend=cuda --hypothesis-profile=slow $(OP_SUITE)
 

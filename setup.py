@@ -6,7 +6,7 @@ written beside the package, where ``mmr-kernels info`` and the error of ``backen
 
     MMR_KERNELS_CUDA_ARCHS=80,90   compile the CUDA kernel for these compute capabilities, instead of all
     MMR_KERNELS_CUDA_ARCHS=        do without the CUDA kernel
-    MMR_KERNELS_BUILD_SIMT=1       build the emulator of the CUDA kernel too (for tests)
+    MMR_KERNELS_BUILD_EMULATOR=1       build the emulator of the CUDA kernel too (for tests)
 """
 
 import importlib.util
@@ -21,11 +21,11 @@ from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import setup
 from setuptools.errors import CCompilerError, CompileError, ExecError, PlatformError
 
-HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
+HEADERS = sorted(str(path) for path in Path("csrc").rglob("*") if path.suffix in {".h", ".inl"})
 CUDA_ARCHS = "75,80,90,100,120"  # code for 8.0 runs on 8.6 and 8.9 too, and so on; 7.5 is the oldest that CUDA 13 knows
 # Neither multiplies and adds in one rounding unless the source says so: then both compute the same bits.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false", "--threads=2"]
-SIMT_FLAGS = [
+EMULATOR_FLAGS = [
     "-O2",
     "-ffp-contract=off",
     "-Wno-unknown-pragmas",
@@ -38,7 +38,7 @@ def cpu_extension() -> Pybind11Extension:
     openmp = ["-fopenmp"] if sys.platform == "linux" else []
     return Pybind11Extension(
         "mmr_kernels._cpu",
-        ["csrc/bindings.cpp", "csrc/mmr_cpu.cpp"],
+        ["csrc/cpu/bindings.cpp", "csrc/cpu/mmr_cpu.cpp"],
         depends=HEADERS,
         cxx_std=17,
         # Contraction to FMA is named because -std=c++17 turns it off; nothing here is "fast math".
@@ -52,21 +52,25 @@ def cuda_extension(archs: list[str]) -> Pybind11Extension:
     targets = ", ".join(archs)
     return Pybind11Extension(
         "mmr_kernels._cuda",
-        ["csrc/bindings_cuda.cpp"],
-        depends=["csrc/mmr_cuda.cu", *HEADERS],
+        ["csrc/cuda/bindings.cpp"],
+        depends=["csrc/cuda/mmr_cuda.cu", *HEADERS],
         cxx_std=17,
         define_macros=[("MMR_CUDA_TARGETS", targets)],
     )
 
 
-def simt_extension() -> Pybind11Extension:
+def emulator_extension() -> Pybind11Extension:
     """The same kernel for the host, in the code of an old and of a new target."""
     return Pybind11Extension(
-        "mmr_kernels._simt",
-        ["csrc/simt/bindings.cpp", "csrc/simt/planted_faults.cpp", *(f"csrc/simt/target_{n}.cpp" for n in (750, 900))],
-        depends=["csrc/mmr_cuda.cu", *HEADERS],
+        "mmr_kernels._emulator",
+        [
+            "csrc/emulator/bindings.cpp",
+            "csrc/emulator/planted_faults.cpp",
+            *(f"csrc/emulator/target_{n}.cpp" for n in (750, 900)),
+        ],
+        depends=["csrc/cuda/mmr_cuda.cu", *HEADERS],
         cxx_std=17,
-        extra_compile_args=SIMT_FLAGS,
+        extra_compile_args=EMULATOR_FLAGS,
     )
 
 
@@ -133,7 +137,7 @@ class BuildWhatCompiles(build_ext):
         if not target.exists() or any(source.stat().st_mtime > target.stat().st_mtime for source in sources):
             target.parent.mkdir(parents=True, exist_ok=True)
             host_flags = [] if windows else ["-Xcompiler=-fPIC,-fvisibility=hidden"]
-            command = [nvcc, *NVCC_FLAGS, *flags, *code, *host_flags, "-c", "csrc/mmr_cuda.cu", "-o", str(target)]
+            command = [nvcc, *NVCC_FLAGS, *flags, *code, *host_flags, "-c", "csrc/cuda/mmr_cuda.cu", "-o", str(target)]
             self.announce(" ".join(command), level=2)
             result = subprocess.run(command, capture_output=True, text=True)
             if result.returncode:
@@ -154,6 +158,6 @@ def cuda_archs() -> list[str]:
 modules = [cpu_extension()]
 if cuda_archs():
     modules.append(cuda_extension(cuda_archs()))
-if os.environ.get("MMR_KERNELS_BUILD_SIMT") == "1":
-    modules.append(simt_extension())
+if os.environ.get("MMR_KERNELS_BUILD_EMULATOR") == "1":
+    modules.append(emulator_extension())
 setup(ext_modules=modules, cmdclass={"build_ext": BuildWhatCompiles})

@@ -19,8 +19,8 @@ from rich.table import Table
 import mmr_kernels
 from mmr_kernels import _cpu, ops
 from mmr_kernels.backends.extension import parsed
-from mmr_kernels.benchmark.baselines import loop
-from mmr_kernels.benchmark.measure import Call, cold_clock, interleaved, machine, summary, versions
+from mmr_kernels.bench.baselines import loop
+from mmr_kernels.bench.measure import Call, cold_clock, interleaved, machine, summary, versions
 from mmr_kernels.options import Options, pack
 
 GROUPS, GROUP_SIZE, DIM = 64, 16, 512

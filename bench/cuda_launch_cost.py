@@ -18,7 +18,7 @@ import mmr_kernels
 from mmr_kernels import backends
 from mmr_kernels.backends import Host, cuda
 from mmr_kernels.backends.extension import arguments
-from mmr_kernels.benchmark import measure
+from mmr_kernels.bench import measure
 from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 

@@ -20,7 +20,7 @@ from triton.compiler import ASTSource
 
 from bench import disassembly
 from mmr_kernels.backends import triton as backend
-from mmr_kernels.kernels.advantages import mmr_kernel
+from mmr_kernels.backends.triton.advantages import mmr_kernel
 from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 

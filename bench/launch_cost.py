@@ -17,8 +17,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from mmr_kernels.backends import triton as backend
-from mmr_kernels.benchmark import measure
-from mmr_kernels.kernels.advantages import mmr_kernel
+from mmr_kernels.backends.triton.advantages import mmr_kernel
+from mmr_kernels.bench import measure
 from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from mmr_kernels.benchmark.cases import Case, sweeps
-from mmr_kernels.benchmark.exponents import find_row
-from mmr_kernels.benchmark.run import FIELDS
-from mmr_kernels.benchmark.table import number
+from mmr_kernels.bench.cases import Case, sweeps
+from mmr_kernels.bench.exponents import find_row
+from mmr_kernels.bench.run import FIELDS
+from mmr_kernels.bench.table import number
 
 
 def main(report: Annotated[Path, typer.Argument(help="What --json wrote, without --quick.")]) -> None:

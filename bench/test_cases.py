@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from mmr_kernels.benchmark.cases import Case, make_inputs, sweeps
-from mmr_kernels.benchmark.provider import Provider
-from mmr_kernels.benchmark.providers import providers
+from mmr_kernels.bench.cases import Case, make_inputs, sweeps
+from mmr_kernels.bench.provider import Provider
+from mmr_kernels.bench.providers import providers
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CASES = list(dict.fromkeys(case for sweep in sweeps(quick=True).values() for case in sweep.cases))

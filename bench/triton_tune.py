@@ -14,8 +14,8 @@ import torch
 
 from mmr_kernels import mmr_advantages
 from mmr_kernels.backends import this_host, triton
-from mmr_kernels.benchmark.gpu import device_clock
-from mmr_kernels.benchmark.measure import interleaved
+from mmr_kernels.bench.gpu import device_clock
+from mmr_kernels.bench.measure import interleaved
 
 
 def tune(groups: int, dim: int, seconds: float) -> None:

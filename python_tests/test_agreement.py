@@ -1,6 +1,7 @@
 """The backends that can run here agree on the same random cases.
 
-`make simt` runs this with Triton's interpreter and the CUDA emulator both switched on, so that all four take part.
+`make test-emulator` runs this with Triton's interpreter and the CUDA emulator both switched on, so that all four take
+part.
 """
 
 from __future__ import annotations

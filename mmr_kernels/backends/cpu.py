@@ -1,4 +1,4 @@
-"""Backend "cpu": the C++ kernel of ``csrc/mmr_cpu.cpp``, bound with pybind11."""
+"""Backend "cpu": the C++ kernel of ``csrc/cpu/mmr_cpu.cpp``, bound with pybind11."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Backend "cuda": the CUDA C++ kernel of ``csrc/mmr_cuda.cu``, bound with pybind11; one launch a call.
+"""Backend "cuda": the CUDA C++ kernel of ``csrc/cuda/mmr_cuda.cu``, bound with pybind11; one launch a call.
 
-With MMR_KERNELS_CUDA_EMULATE=1 the same source runs on CPU tensors, on the emulator of ``csrc/simt``: slowly, and
+With MMR_KERNELS_CUDA_EMULATE=1 the same source runs on CPU tensors, on the emulator of ``csrc/emulator``: slowly, and
 with every access and barrier checked.
 """
 
@@ -16,7 +16,7 @@ from mmr_kernels.backends.extension import arguments
 from mmr_kernels.backends.host import Host
 from mmr_kernels.problem import Outputs, Problem, allocate_outputs
 
-#: Most members of a group of known size, and of a call with ``scope="batch"``: as in ``csrc/mmr_cuda.h``.
+#: Most members of a group of known size, and of a call with ``scope="batch"``: as in ``csrc/cuda/mmr_cuda.h``.
 LARGEST_GROUP = 1024
 LARGEST_BATCH = 4096
 
@@ -33,7 +33,7 @@ def why_not_here(host: Host) -> str | None:
     if host.cuda_device is not None:
         return (
             f"needs a CUDA device of compute capability 7.5 or later, found: {host.cuda_device};"
-            " to try it slowly on CPU tensors, run `make simt` and set MMR_KERNELS_CUDA_EMULATE=1"
+            " to try it slowly on CPU tensors, run `make test-emulator` and set MMR_KERNELS_CUDA_EMULATE=1"
         )
     return None
 
@@ -72,7 +72,7 @@ def run(problem: Problem) -> Outputs:
         module = _extension("_cuda")
         module.mmr(*arguments(module, problem, outputs), index, stream, allocate)
     else:
-        module = _extension("_simt")
+        module = _extension("_emulator")
         module.mmr(*arguments(module, problem, outputs), 0, 0, allocate)
     return outputs
 

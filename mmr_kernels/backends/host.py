@@ -102,7 +102,7 @@ def _why_no_cuda_device() -> str | None:
 def _why_no_emulator() -> str | None:
     if os.environ.get("MMR_KERNELS_CUDA_EMULATE") != "1":
         return "MMR_KERNELS_CUDA_EMULATE is not 1"
-    return _why_no_extension("_simt")
+    return _why_no_extension("_emulator")
 
 
 def _why_no_extension(name: str) -> str | None:

@@ -14,7 +14,7 @@ import typer
 from mmr_kernels.cli.files import InputError, check_format, replacing
 
 if TYPE_CHECKING:
-    from mmr_kernels.benchmark.cases import Sweep
+    from mmr_kernels.bench.cases import Sweep
 
 SWEEPS = ("table", "groups", "group_size", "dim", "dtype", "scope", "selection")
 
@@ -52,7 +52,7 @@ def bench(
     except (InputError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
-    from mmr_kernels.benchmark.table import print_report
+    from mmr_kernels.bench.table import print_report
 
     print_report(report, sweeps)
     for path, _ in outputs.values():
@@ -73,9 +73,9 @@ def _measure(
 ) -> tuple[dict[str, Any], dict[str, Sweep]]:
     import torch
 
-    from mmr_kernels.benchmark.cases import sweeps
-    from mmr_kernels.benchmark.providers import providers
-    from mmr_kernels.benchmark.run import Limits, run
+    from mmr_kernels.bench.cases import sweeps
+    from mmr_kernels.bench.providers import providers
+    from mmr_kernels.bench.run import Limits, run
 
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device cuda needs a GPU; torch {torch.__version__} sees none")
@@ -120,14 +120,14 @@ def _write(
         if json_path is not None:
             temporaries[json_path].write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if csv_path is not None:
-            from mmr_kernels.benchmark.run import FIELDS
+            from mmr_kernels.bench.run import FIELDS
 
             with temporaries[csv_path].open("w", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, FIELDS)
                 writer.writeheader()
                 writer.writerows(report["rows"])
         if plot is not None:
-            from mmr_kernels.benchmark.picture import draw
+            from mmr_kernels.bench.picture import draw
 
             draw(report, sweeps, temporaries[plot])
 

@@ -1,6 +1,6 @@
 """The CUDA kernel on the emulator: agreement, memory traffic, the greedy loop's events, independence of the schedule.
 
-``make simt`` builds the emulator and runs this file with MMR_KERNELS_CUDA_EMULATE=1.
+``make test-emulator`` builds the emulator and runs this file with MMR_KERNELS_CUDA_EMULATE=1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
 REASON = this_host().emulator
-pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no emulator of the CUDA kernel: {REASON}; run `make simt`")
+pytestmark = pytest.mark.skipif(
+    REASON is not None, reason=f"no emulator of the CUDA kernel: {REASON}; run `make test-emulator`"
+)
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 TARGETS = [750, 900]
@@ -28,9 +30,9 @@ SIZES = [1, 2, 8, 16, 31, 32, 33, 64, 65, 100, 128, 129, 150]
 
 
 @pytest.fixture
-def simt() -> Iterator[Any]:
+def emulator() -> Iterator[Any]:
     """The emulator's module, back at its defaults afterwards."""
-    module = importlib.import_module("mmr_kernels._simt")
+    module = importlib.import_module("mmr_kernels._emulator")
     yield module
     module.emulate()
 
@@ -56,9 +58,9 @@ def same_bits(one: MMRResult, other: MMRResult) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dim", [7, 40, 264])
 def test_each_size_and_target_agrees_with_the_reference(
-    simt: Any, dim: int, size: int, dtype: torch.dtype, target: int
+    emulator: Any, dim: int, size: int, dtype: torch.dtype, target: int
 ) -> None:
-    simt.emulate(target)
+    emulator.emulate(target)
     rewards, embeddings = rollouts(1, size, dim, dtype)
     expected = details(rewards, embeddings, backend="torch", scale="none")
     torch.testing.assert_close(details(rewards, embeddings, scale="none"), expected, rtol=1e-5, atol=1e-5)
@@ -70,7 +72,7 @@ def test_each_size_and_target_agrees_with_the_reference(
 )
 @pytest.mark.parametrize("shape", [(5, 6), (3, 60), (1, 140)])
 def test_large_scopes_and_what_spans_groups(
-    simt: Any, shape: tuple[int, int], options: dict[str, Any], method: str
+    emulator: Any, shape: tuple[int, int], options: dict[str, Any], method: str
 ) -> None:
     rewards, embeddings = rollouts(*shape, 20)
     embeddings = embeddings.abs()  # or SMI would divide by a sum that is nearly 0
@@ -84,15 +86,15 @@ def test_large_scopes_and_what_spans_groups(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("method", ["mmr", "smi"])
-def test_bits_do_not_depend_on_whether_similarities_are_stored(simt: Any, method: str, dtype: torch.dtype) -> None:
+def test_bits_do_not_depend_on_whether_similarities_are_stored(emulator: Any, method: str, dtype: torch.dtype) -> None:
     """A ragged group of 150 stores S on one target; on the other S has no room, and columns are formed as picked."""
     rewards, embeddings = (tensor.squeeze(0) for tensor in rollouts(1, 300, 20, dtype))
     offsets = [0, 3, 153, 153, 300]
     stored = details(rewards, embeddings, group_offsets=offsets, method=method)
-    assert simt.traffic()["scratch"][1] > 0
-    simt.emulate(750)
+    assert emulator.traffic()["scratch"][1] > 0
+    emulator.emulate(750)
     formed = details(rewards, embeddings, group_offsets=offsets, method=method)
-    assert simt.traffic()["scratch"] == (0, 0)
+    assert emulator.traffic()["scratch"] == (0, 0)
     same = slice(3, 300)  # small groups take another path on each target
     for mine, theirs in zip(stored[:4], formed[:4], strict=True):
         torch.testing.assert_close(mine[same], theirs[same], rtol=0, atol=0, equal_nan=True)
@@ -104,34 +106,36 @@ def test_bits_do_not_depend_on_whether_similarities_are_stored(simt: Any, method
 )
 @pytest.mark.parametrize("shape", [(4, 16), (2, 100)])
 def test_bits_do_not_depend_on_the_order_of_blocks_and_threads(
-    simt: Any, shape: tuple[int, int], options: dict[str, Any], seed: int
+    emulator: Any, shape: tuple[int, int], options: dict[str, Any], seed: int
 ) -> None:
     rewards, embeddings = rollouts(*shape, 48)
     ascending = details(rewards, embeddings, **options)
-    simt.emulate(seed=seed)
+    emulator.emulate(seed=seed)
     same_bits(details(rewards, embeddings, **options), ascending)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [8, 16, 32, 50, 128])
-def test_embeddings_are_read_once(simt: Any, size: int, dtype: torch.dtype, target: int) -> None:
-    simt.emulate(target)
+def test_embeddings_are_read_once(emulator: Any, size: int, dtype: torch.dtype, target: int) -> None:
+    emulator.emulate(target)
     rewards, embeddings = rollouts(2, size, 512, dtype)
     mmr_advantages(rewards, embeddings, backend="cuda")
-    assert simt.traffic()["embeddings"] == (embeddings.nbytes, 0)
-    assert simt.traffic()["rewards"] == (2 * rewards.nbytes, 0)  # once to see that it is finite
-    assert simt.traffic()["advantages"] == (0, rewards.nbytes)
+    assert emulator.traffic()["embeddings"] == (embeddings.nbytes, 0)
+    assert emulator.traffic()["rewards"] == (2 * rewards.nbytes, 0)  # once to see that it is finite
+    assert emulator.traffic()["advantages"] == (0, rewards.nbytes)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("size", [8, 16, 32, 33, 64, 100, 128])
-def test_a_greedy_step_is_one_reduction_and_one_read_a_member_of_the_lane(simt: Any, size: int, target: int) -> None:
+def test_a_greedy_step_is_one_reduction_and_one_read_a_member_of_the_lane(
+    emulator: Any, size: int, target: int
+) -> None:
     """No barrier; banks at worst 2-way, by the packed triangle's triangular numbers."""
-    simt.emulate(target)
+    emulator.emulate(target)
     mmr_advantages(*rollouts(1, size, 64), backend="cuda")
     steps, held = size - 1, 1 if size <= 32 else 2 if size <= 64 else 4
-    greedy = simt.counts()["greedy"]
+    greedy = emulator.counts()["greedy"]
     assert greedy["barriers"] == greedy["warp_syncs"] == 0
     assert greedy["votes"] == steps * held
     assert greedy["reductions"] == (steps if target >= 800 else 0)
@@ -141,19 +145,19 @@ def test_a_greedy_step_is_one_reduction_and_one_read_a_member_of_the_lane(simt: 
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_tensor_cores_form_16_bit_products_where_there_are_some(simt: Any, dtype: torch.dtype) -> None:
+def test_tensor_cores_form_16_bit_products_where_there_are_some(emulator: Any, dtype: torch.dtype) -> None:
     rewards, embeddings = rollouts(1, 16, 512, dtype)
     mmr_advantages(rewards, embeddings, backend="cuda")
-    assert simt.counts()["products"]["tensor_products"] == 2 * 512 // 16  # two halves of one tile of 16 by 16
-    simt.emulate(750)
+    assert emulator.counts()["products"]["tensor_products"] == 2 * 512 // 16  # two halves of one tile of 16 by 16
+    emulator.emulate(750)
     mmr_advantages(rewards, embeddings, backend="cuda")
-    assert simt.counts()["products"]["tensor_products"] == 0
+    assert emulator.counts()["products"]["tensor_products"] == 0
 
 
 def test_offsets_out_of_range_do_no_harm() -> None:
     """On a device nobody reads them beforehand: a group is then some other group, and no access is out of bounds."""
     rewards, embeddings = (tensor.flatten(0, 1) for tensor in rollouts(2, 8, 16))
-    extension = importlib.import_module("mmr_kernels._simt")
+    extension = importlib.import_module("mmr_kernels._emulator")
     for offsets, order in (([-5, 3, 99], None), ([9, 2, 4], None), ([0, 8, 16], [10**9, -1] * 8)):
         problem = Problem(
             rewards,
@@ -177,8 +181,8 @@ def test_a_lam_that_is_not_a_number_does_no_harm() -> None:
         cuda.run(Problem(rewards, embeddings, 1, size, options, lam=torch.tensor([torch.nan])))
 
 
-def test_limits_are_the_modules_own(simt: Any) -> None:
-    assert (simt.largest_group, simt.largest_batch) == (cuda.LARGEST_GROUP, cuda.LARGEST_BATCH)
+def test_limits_are_the_modules_own(emulator: Any) -> None:
+    assert (emulator.largest_group, emulator.largest_batch) == (cuda.LARGEST_GROUP, cuda.LARGEST_BATCH)
 
 
 FAULTS = {
@@ -197,14 +201,14 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_caught_and_placed(simt: Any, fault: str) -> None:
+def test_a_planted_fault_is_caught_and_placed(emulator: Any, fault: str) -> None:
     with pytest.raises(RuntimeError) as caught:
-        simt.run_planted_fault(fault)
+        emulator.run_planted_fault(fault)
     assert FAULTS[fault] in str(caught.value)
     assert "planted_faults.cpp:" in str(caught.value)
 
 
-def test_the_same_kernels_without_a_fault_run_through(simt: Any) -> None:
+def test_the_same_kernels_without_a_fault_run_through(emulator: Any) -> None:
     for seed in range(4):
-        simt.emulate(seed=seed)
-        simt.run_planted_fault("none")
+        emulator.emulate(seed=seed)
+        emulator.run_planted_fault("none")

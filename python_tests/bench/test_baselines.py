@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mmr_kernels
-from mmr_kernels.benchmark import baselines
+from mmr_kernels.bench import baselines
 
 
 @pytest.mark.parametrize("scope", ["group", "batch"])

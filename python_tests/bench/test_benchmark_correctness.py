@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mmr_kernels import mmr_advantages, mmr_reweight
-from mmr_kernels.benchmark.baselines import group_advantages
-from mmr_kernels.benchmark.cases import Case, Inputs, make_inputs
-from mmr_kernels.benchmark.correctness import wrong_advantages, wrong_selection
+from mmr_kernels.bench.baselines import group_advantages
+from mmr_kernels.bench.cases import Case, Inputs, make_inputs
+from mmr_kernels.bench.correctness import wrong_advantages, wrong_selection
 
 CASES = [Case(5, 7, 24), Case(3, 6, 16, "bfloat16"), Case(4, 5, 24, scope="batch"), Case(1, 300, 16)]
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from mmr_kernels.backends import BACKENDS, machine_reasons
-from mmr_kernels.benchmark import baselines, gpu, measure
-from mmr_kernels.benchmark.cases import Case, Inputs, Sweep, make_inputs, sweeps
-from mmr_kernels.benchmark.correctness import wrong_advantages
-from mmr_kernels.benchmark.exponents import exponents
-from mmr_kernels.benchmark.provider import Provider, Trial
-from mmr_kernels.benchmark.providers import providers
-from mmr_kernels.benchmark.run import FIELDS, Limits, run
+from mmr_kernels.bench import baselines, gpu, measure
+from mmr_kernels.bench.cases import Case, Inputs, Sweep, make_inputs, sweeps
+from mmr_kernels.bench.correctness import wrong_advantages
+from mmr_kernels.bench.exponents import exponents
+from mmr_kernels.bench.provider import Provider, Trial
+from mmr_kernels.bench.providers import providers
+from mmr_kernels.bench.run import FIELDS, Limits, run
 
 LIMITS = Limits(0.01, 10.0, 10.0, 2)
 SMALL, LARGE = Case(2, 4, 8), Case(4, 4, 8)
@@ -41,7 +41,7 @@ class Planted:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls take the time that was planted, whatever else runs on the machine; bmm takes 10 µs."""
-    monkeypatch.setattr("mmr_kernels.benchmark.run.wall_clock", lambda call: getattr(call, "microseconds", 10.0))
+    monkeypatch.setattr("mmr_kernels.bench.run.wall_clock", lambda call: getattr(call, "microseconds", 10.0))
 
 
 def planted(
@@ -155,7 +155,7 @@ def test_the_table_has_every_backend_with_its_own_reason(monkeypatch: pytest.Mon
     if (reason := machine_reasons()["cuda"]) is not None:
         assert table["cuda"].why_not_here == reason
     reasons = dict.fromkeys(BACKENDS, None)
-    monkeypatch.setattr("mmr_kernels.benchmark.providers.machine_reasons", lambda host: reasons)
+    monkeypatch.setattr("mmr_kernels.bench.providers.machine_reasons", lambda host: reasons)
     assert "--device cuda" in str({p.name: p for p in providers("cpu")}["triton"].why_not_here)
     on_gpu = {provider.name: provider for provider in providers("cuda")}
     assert "--device cpu" in str(on_gpu["cpu"].why_not_here)

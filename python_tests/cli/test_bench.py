@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from mmr_kernels.benchmark.cases import Case, Sweep, sweeps
-from mmr_kernels.benchmark.provider import Provider, Trial
-from mmr_kernels.benchmark.providers import providers
+from mmr_kernels.bench.cases import Case, Sweep, sweeps
+from mmr_kernels.bench.provider import Provider, Trial
+from mmr_kernels.bench.providers import providers
 from mmr_kernels.cli import app
 from mmr_kernels.cli.bench import SWEEPS
 
@@ -33,7 +33,7 @@ TINY = {
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmr_kernels.benchmark.cases.sweeps", lambda quick: TINY)
+    monkeypatch.setattr("mmr_kernels.bench.cases.sweeps", lambda quick: TINY)
 
 
 def bench(*arguments: object) -> Any:
@@ -79,7 +79,7 @@ def test_one_provider_and_one_sweep() -> None:
 def test_a_wrong_provider_is_shown_and_fails_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = Provider("wrong", "ours", "advantages", None, lambda inputs: Trial(lambda: None, lambda: "it is off by 1"))
     table = [*providers("cpu"), wrong]
-    monkeypatch.setattr("mmr_kernels.benchmark.providers.providers", lambda device: table)
+    monkeypatch.setattr("mmr_kernels.bench.providers.providers", lambda device: table)
     path = tmp_path / "b.json"
     result = bench("--provider", "torch", "--provider", "wrong", "--sweep", "table", "--json", path)
     assert result.exit_code == 1
@@ -126,7 +126,7 @@ def test_nothing_is_left_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
     def broken(*arguments: object) -> None:
         raise OSError("disk is full")
 
-    monkeypatch.setattr("mmr_kernels.benchmark.picture.draw", broken)
+    monkeypatch.setattr("mmr_kernels.bench.picture.draw", broken)
     result = bench(
         "--provider", "torch", "--sweep", "groups", "--json", tmp_path / "b.json", "--plot", tmp_path / "b.png"
     )

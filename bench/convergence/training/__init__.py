@@ -1,1 +1,0 @@
-"""Part 3 of the study: TRL's own trainer on tiny policies, with and without MMR (docs/convergence.md)."""

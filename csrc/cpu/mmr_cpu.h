@@ -1,0 +1,52 @@
+// The CPU kernel: what bindings.cpp calls, and what the driver (mmr_cpu.cpp) and the vector code share.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "../mmr.h"
+
+namespace mmr {
+
+// Scratch of one thread, laid out once a call for the largest scope; nothing is allocated while scopes run.
+struct Workspace {
+    int64_t count;          // valid members of the scope at hand
+    int64_t stride;         // count rounded up to whole vectors: the length of the float arrays and of rows of S
+    int64_t *members;       // their indices among the N completions, ascending
+    const float **rows;     // their embeddings in float32; the last is repeated up to a whole tile
+    float *widened;         // where 16-bit embeddings become float32, (count, D)
+    float *similarity;      // S, (stride, stride)
+    float *scale;           // 1 / norm, or 0 for a row that is similar to nothing
+    float *rewards;         // r
+    float *scores;          // two arrays: lambda * r, and scratch
+    float *nearest;         // m: similarity to the nearest of those picked
+    float *reweighted;      // r'
+    float *max_similarity;  // m when picked
+    int32_t *rank;          // step at which each was picked
+
+    float *row(int64_t i) const { return similarity + i * stride; }
+};
+
+// How many scopes one thread takes through a greedy loop together.
+constexpr int greedy_batch = 4;
+
+// One instruction set's vector code, in the order in which a scope runs through it.
+struct Kernel {
+    int64_t width;  // floats in a vector
+    void (*widen_row)(const Problem &, Workspace &, int64_t row);
+    void (*diagonal_block)(const Problem &, Workspace &, int64_t block);  // blocks of S are 4 by 4
+    void (*below_diagonal)(const Problem &, Workspace &, int64_t block);  // needs all diagonal blocks done
+    void (*finish_similarity)(Workspace &);
+    void (*take_similarity)(const Problem &, Workspace &, int64_t scope, int64_t size, int64_t first_member);
+    void (*greedy)(const Problem &, Workspace *const *, const float *lam, int scopes);  // up to greedy_batch
+    void (*divide_by_density)(Workspace &);
+};
+
+// Solves the problem with up to `threads` threads. Throws std::bad_alloc.
+void solve_on_cpu(const Problem &problem, int threads);
+
+// Names of the instruction sets this processor can run, the preferred first, and the choice among them.
+std::vector<std::string> instruction_sets();
+std::string instruction_set();
+void use_instruction_set(const std::string &name);  // throws std::invalid_argument for one that is not in the list
+
+}  // namespace mmr

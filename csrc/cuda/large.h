@@ -1,0 +1,323 @@
+// Scopes of more members than one warp holds: the whole block, with state in global memory. S is formed there in tiles
+// of 64 by 64, by this block or, for scope="batch", by all; where it doesn't fit, a column at a time is formed when
+// its completion is picked. Both sum a dot product in the same order, so the bits don't depend on which it was.
+#pragma once
+#include "scope.h"
+
+namespace mmr {
+namespace {
+
+constexpr int tile_side = 64;
+
+MMR_DEVICE float block_sum(float value, const Shared<float> &slots) {
+    value = warp_sum(value);
+    __syncthreads();  // the slots may still be read from the last time
+    if (lane_index() == 0) slots.store(warp_index(), value);
+    __syncthreads();
+    float sum = 0;
+    for (int warp = 0; warp < block_warps; ++warp) sum += slots.load(warp);
+    return sum;
+}
+
+// S of 64 by 64 members, and its mirror image; every dot product and every norm is summed in ascending k.
+template <class Element>
+MMR_DEVICE void form_tile(const Embeddings<Element> &embeddings, const Shared<float> &memory, const Shared<float> &scale,
+                          const Range &range, bool normalize, int tile, const Global<float> &similarity) {
+    constexpr int padding = 4, slots = 2 * tile_side, words = stage_words / slots - padding, stride = words + padding;
+    const int count = static_cast<int>(range.count), tile_row = triangle_row(tile);
+    const int first_row = tile_row * tile_side, first_column = (tile - tile_row * (tile_row + 1) / 2) * tile_side;
+    const auto member = [&](int slot) { return slot < tile_side ? first_row + slot : first_column + slot - tile_side; };
+    const int row = thread_index() / 16, column = thread_index() % 16;
+    int left[4], right[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        left[i] = row + 16 * i;
+        right[i] = tile_side + column + 16 * i;
+    }
+    float sum[16] = {}, square = 0;
+    for (int64_t word = 0; word < embeddings.words(); word += words) {
+        __syncthreads();
+        stage_rows(embeddings, memory, stride, slots, [&](int slot) { return range.row(min(member(slot), count - 1)); },
+                   word * Embeddings<Element>::per_word, words);
+        __syncthreads();
+        add_products<Element>(sum, memory, stride, left, right, words, 0, 1);
+        for (int piece = 0; thread_index() < slots && piece < words / 4; ++piece) {
+            float value[Embeddings<Element>::width];
+            Embeddings<Element>::unpack(memory.load16<float4>(thread_index() * stride + piece * 4), value);
+#pragma unroll
+            for (int k = 0; k < Embeddings<Element>::width; ++k) square = fmaf(value[k], value[k], square);
+        }
+    }
+    if (thread_index() < slots) scale.store(thread_index(), row_scale(square, normalize));
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 16; ++i) {
+        const int64_t a = member(left[i / 4]), b = member(right[i % 4]);
+        if (a >= count || b >= count) continue;
+        const float value = scaled(sum[i], scale.load(left[i / 4]), scale.load(right[i % 4]));
+        similarity.store(a * count + b, value);
+        if (first_row != first_column) similarity.store(b * count + a, value);
+    }
+}
+
+// S_ij of all members i with member j, to `column`.
+template <class Element>
+MMR_DEVICE void form_column(const Embeddings<Element> &embeddings, const Shared<float> &memory, const Range &range,
+                            bool normalize, int64_t j, const Global<float> &column) {
+    constexpr int padding = 4, slots = 2 * tile_side, words = stage_words / slots - padding, stride = words + padding;
+    for (int64_t first = 0; first < range.count; first += slots - 1) {
+        const auto member = [&](int slot) {
+            const int64_t i = first + slot;
+            return slot == slots - 1 ? j : i < range.count ? i : range.count - 1;
+        };
+        float dot = 0, square = 0, square_j = 0;
+        for (int64_t word = 0; word < embeddings.words(); word += words) {
+            __syncthreads();
+            stage_rows(embeddings, memory, stride, slots, [&](int slot) { return range.row(member(slot)); },
+                       word * Embeddings<Element>::per_word, words);
+            __syncthreads();
+            for (int piece = 0; thread_index() < slots && piece < words / 4; ++piece) {
+                float a[Embeddings<Element>::width], b[Embeddings<Element>::width];
+                Embeddings<Element>::unpack(memory.load16<float4>(thread_index() * stride + piece * 4), a);
+                Embeddings<Element>::unpack(memory.load16<float4>((slots - 1) * stride + piece * 4), b);
+#pragma unroll
+                for (int k = 0; k < Embeddings<Element>::width; ++k) {
+                    dot = fmaf(a[k], b[k], dot);
+                    square = fmaf(a[k], a[k], square);
+                    square_j = fmaf(b[k], b[k], square_j);
+                }
+            }
+        }
+        const int64_t i = first + thread_index();
+        if (thread_index() < slots - 1 && i < range.count)
+            column.store(i, scaled(dot, row_scale(square, normalize), row_scale(square_j, normalize)));
+    }
+}
+
+// One scope of any size, by one block of which every thread has the members thread, thread + 256, …
+template <class Element>
+struct LargeScope {
+    const Problem &p;
+    const Work &work;
+    const Buffers &buffers;
+    const Shared<float> &memory, &scale;
+    int64_t scope;
+    Range range;
+    int count;
+    Global<float> weighted, nearest, column, similarity;  // weighted: lam r of those left, -inf once picked
+    bool stored;                                          // S stands in `similarity`
+
+    MMR_DEVICE LargeScope(const Problem &p, const Work &work, const Buffers &buffers, const Shared<float> &memory,
+                          const Shared<float> &scale, int64_t scope, const Range &range)
+        : p(p), work(work), buffers(buffers), memory(memory), scale(scale), scope(scope), range(range),
+          count(static_cast<int>(range.count)),
+          weighted(work.state + range.begin, range.count, "state"),
+          nearest(work.state + p.num_completions + range.begin, range.count, "state"),
+          column(work.state + 2 * p.num_completions + range.begin, range.count, "state"),
+          similarity(work.similarity ? work.similarity + range.begin * work.capacity : nullptr, range.count * range.count,
+                     "scratch"),
+          stored(range.count <= work.capacity) {}
+
+    MMR_DEVICE bool needs_products() const { return p.method != Method::none && !p.similarity; }
+    MMR_DEVICE int tiles() const {
+        const int side = (count + tile_side - 1) / tile_side;
+        return side * (side + 1) / 2;
+    }
+    MMR_DEVICE void form_tile(int tile) const {
+        mmr::form_tile(Embeddings<Element>(p, work.aligned), memory, scale, range, p.normalize, tile, similarity);
+    }
+    MMR_DEVICE float similarity_to(int64_t i, int64_t j) const {
+        if (p.similarity) {
+            const float value = buffers.similarity.load((scope * count + i) * count + j);
+            return is_finite(value) ? value : 0;
+        }
+        return stored ? similarity.load(j * count + i) : column.load(i);
+    }
+    MMR_DEVICE void prepare_column(int64_t j) const {
+        if (stored || p.similarity) return;
+        __syncthreads();
+        form_column(Embeddings<Element>(p, work.aligned), memory, range, p.normalize, j, column);
+        __syncthreads();
+    }
+
+    // The best score and the lowest index that has it, over the block, given each thread's own.
+    MMR_DEVICE void first_largest(float &score, int &index, int step) const {
+        for (int offset = 16; offset; offset /= 2) {
+            const float other = __shfl_xor_sync(all_lanes, score, offset);
+            const int other_index = __shfl_xor_sync(all_lanes, index, offset);
+            if (other > score || (other == score && other_index < index)) {
+                score = other;
+                index = other_index;
+            }
+        }
+        // Two sets of slots in turn: whoever writes the next has left the last one's barrier.
+        const Shared<float> slots = scale.from(step % 2 * 2 * block_warps);
+        if (lane_index() == 0) {
+            slots.store(warp_index(), score);
+            slots.store(block_warps + warp_index(), __uint_as_float(static_cast<uint32_t>(index)));
+        }
+        __syncthreads();
+        score = slots.load(0);
+        index = static_cast<int>(__float_as_uint(slots.load(block_warps)));
+        for (int warp = 1; warp < block_warps; ++warp) {
+            const float other = slots.load(warp);
+            const int other_index = static_cast<int>(__float_as_uint(slots.load(block_warps + warp)));
+            if (other > score || (other == score && other_index < index)) {
+                score = other;
+                index = other_index;
+            }
+        }
+    }
+
+    MMR_DEVICE void write(int64_t row, float new_reward, int rank, float max_similarity) const {
+        buffers.new_rewards.store(row, new_reward);
+        if (buffers.selection_rank) buffers.selection_rank.store(row, rank);
+        if (buffers.max_similarity) buffers.max_similarity.store(row, max_similarity);
+    }
+
+    MMR_DEVICE void greedy(float lam, int valid) const {
+        MMR_PHASE("greedy, large");
+        float best = -INFINITY;
+        int pick = count;
+        for (int i = thread_index(); i < count; i += block_threads) {
+            const int64_t row = range.row(i);
+            const bool takes_part = buffers.takes_part(row);
+            const float reward = takes_part ? buffers.rewards.load(row) : -INFINITY;
+            weighted.store(i, takes_part ? lam * reward : -INFINITY);
+            nearest.store(i, 0);
+            if (!takes_part) write(row, NAN, -1, 0);
+            if (reward > best) {
+                best = reward;
+                pick = i;
+            }
+        }
+        first_largest(best, pick, 1);
+        if (p.first_pick_score) best *= lam;
+        for (int step = 0; step < valid && pick < count; ++step) {
+            prepare_column(pick);
+            float next = -INFINITY;
+            int next_pick = count;
+#pragma unroll 4
+            for (int i = thread_index(); i < count; i += block_threads) {
+                if (i == pick) {
+                    write(range.row(i), best, step, nearest.load(i));
+                    weighted.store(i, -INFINITY);
+                }
+                const float near = fmaxf(nearest.load(i), similarity_to(i, pick));
+                nearest.store(i, near);
+                const float score = fmaf(lam - 1, near, weighted.load(i));
+                if (score > next) {
+                    next = score;
+                    next_pick = i;
+                }
+            }
+            first_largest(next, next_pick, step);
+            best = next;
+            pick = next_pick;
+        }
+    }
+
+    MMR_DEVICE void without_picks() const {
+        MMR_PHASE("density, large");
+        for (int i = thread_index(); i < count; i += block_threads) nearest.store(i, 0);
+        for (int j = 0; p.method == Method::smi && j < count; ++j) {
+            if (!buffers.takes_part(range.row(j))) continue;
+            prepare_column(j);
+#pragma unroll 4
+            for (int i = thread_index(); i < count; i += block_threads)
+                nearest.store(i, nearest.load(i) + similarity_to(i, j));
+        }
+        for (int i = thread_index(); i < count; i += block_threads) {
+            const int64_t row = range.row(i);
+            const float reward = buffers.rewards.load(row);
+            const float density = p.method == Method::smi ? nearest.load(i) + density_guard : 1;
+            write(row, buffers.takes_part(row) ? reward / density : NAN, -1, 0);
+        }
+    }
+
+    // Sections 3 and 4; S, if it is stored, is complete.
+    MMR_DEVICE void reweight() const {
+        __syncthreads();
+        float own = 0;
+        for (int i = thread_index(); i < count; i += block_threads) own += buffers.takes_part(range.row(i)) ? 1.0f : 0.0f;
+        const int valid = static_cast<int>(block_sum(own, scale));
+        __syncthreads();
+        const Moments r = moments(buffers.rewards, valid);
+        const float lam = p.method == Method::mmr ? lambda(p, buffers, scope, r, valid) : NAN;
+        if (buffers.lam_out && thread_index() == 0) buffers.lam_out.store(scope, lam);
+        if (p.method == Method::mmr) greedy(lam, valid);
+        else without_picks();
+        __syncthreads();
+        if (!p.match_scale) return;
+        const MatchScale match(r, moments(buffers.new_rewards, valid), valid);
+        __syncthreads();  // every warp read what now changes
+        for (int i = thread_index(); i < count; i += block_threads) {
+            const int64_t row = range.row(i);
+            buffers.new_rewards.store(row, match(buffers.new_rewards.load(row)));
+        }
+        __syncthreads();
+    }
+    // By each warp alone, so all have it.
+    template <class Values>
+    MMR_DEVICE Moments moments(const Values &values, int valid) const {
+        const auto row = [&](int k) { return range.row(lane_index() + 32 * k); };
+        return warp_moments((count - lane_index() + 31) / 32, valid, [&](int k) { return values.load(row(k)); },
+                            [&](int k) { return buffers.takes_part(row(k)); });
+    }
+};
+
+// Section 5 for one group of any size, by one warp, from the r' in memory.
+MMR_DEVICE void group_advantages(const Problem &p, const Buffers &buffers, const Range &range, float batch_deviation) {
+    MMR_PHASE("advantages, large");
+    const int count = static_cast<int>(range.count), own = (count - lane_index() + 31) / 32;
+    const auto row = [&](int k) { return range.row(lane_index() + 32 * k); };
+    const auto takes = [&](int k) { return buffers.takes_part(row(k)); };
+    float own_valid = 0, lowest = INFINITY, highest = -INFINITY;
+    for (int k = 0; k < own; ++k) {
+        if (!takes(k)) continue;
+        const float reward = buffers.rewards.load(row(k));
+        own_valid += 1;
+        lowest = fminf(lowest, reward);
+        highest = fmaxf(highest, reward);
+    }
+    const int valid = static_cast<int>(warp_sum(own_valid));
+    const Moments group = warp_moments(own, valid, [&](int k) { return buffers.new_rewards.load(row(k)); }, takes);
+    const float top = from_ordered_bits(warp_max(ordered_bits(highest + 0.0f)));
+    const float bottom = -from_ordered_bits(warp_max(ordered_bits(-lowest + 0.0f)));
+    const bool zero = valid < 2 || (p.degenerate_zero && top == bottom);
+    const float divisor = group_divisor(p, group, valid, batch_deviation);
+    for (int k = 0; k < own; ++k)
+        buffers.advantages.store(row(k), zero || !takes(k) ? 0 : (buffers.new_rewards.load(row(k)) - group.mean) / divisor);
+}
+
+// Bessel's deviation of all r' of the call, by the block.
+MMR_DEVICE float deviation_of_batch(const Problem &p, const Buffers &buffers, const Shared<float> &slots) {
+    float valid = 0, sum = 0, squares = 0;
+    for (int64_t i = thread_index(); i < p.num_completions; i += block_threads)
+        if (buffers.takes_part(i)) {
+            valid += 1;
+            sum += buffers.new_rewards.load(i);
+        }
+    valid = block_sum(valid, slots);
+    const float mean = block_sum(sum, slots) / fmaxf(valid, 1);
+    for (int64_t i = thread_index(); i < p.num_completions; i += block_threads)
+        if (buffers.takes_part(i)) {
+            const float distance = buffers.new_rewards.load(i) - mean;
+            squares += distance * distance;
+        }
+    return Moments{mean, block_sum(squares, slots)}.deviation(static_cast<int>(valid) - 1);
+}
+
+// Section 5 for all groups, by one block, where it had to wait for all r'. Not inlined: few calls need it, and it would
+// be half of the code that all of them load.
+MMR_DEVICE_CALL void all_advantages(const Problem &p, const Shared<float> slots) {
+    const Buffers buffers(p, 0);
+    __syncthreads();
+    const float batch_deviation = p.scale == Scale::batch ? deviation_of_batch(p, buffers, slots) : 0;
+    __syncthreads();  // r' may stand where advantages go
+    for (int64_t group = warp_index(); group < p.num_groups; group += block_warps)
+        group_advantages(p, buffers, range_of_group(p, buffers, group), batch_deviation);
+}
+
+}  // namespace
+}  // namespace mmr

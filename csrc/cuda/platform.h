@@ -1,0 +1,99 @@
+// What the kernel is written in: CUDA, and views of memory that are bare pointers there. Compiled by a host compiler
+// the same names come from the emulator (csrc/emulator), where every access and every barrier is checked.
+#pragma once
+#include <cstdint>
+
+#ifdef __CUDACC__
+
+#include <cuda_runtime.h>
+
+#define MMR_DEVICE __device__ __forceinline__
+#define MMR_DEVICE_CALL __device__ __noinline__
+#define MMR_PARAMETER const __grid_constant__  // may be passed on by reference without a copy
+#define MMR_KERNEL __global__ void __launch_bounds__(256, 1)
+#define MMR_LAUNCH(kernel, grid, threads, stream, ...) \
+    kernel<<<static_cast<unsigned>(grid), threads, 0, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__)
+#define MMR_SHARED(T, name, count)               \
+    __shared__ __align__(16) T name##_memory[count]; \
+    const Shared<T> name(name##_memory)
+#define MMR_PHASE(name)
+
+namespace mmr {
+namespace {
+
+#ifdef __CUDA_ARCH__
+constexpr int target = __CUDA_ARCH__;
+#else
+constexpr int target = 0;  // the host's pass over the source: no kernel's body runs there
+#endif
+
+template <class T>
+struct Shared {
+    T *data;
+    MMR_DEVICE explicit Shared(T *data) : data(data) {}
+    MMR_DEVICE T load(int i) const { return data[i]; }
+    MMR_DEVICE void store(int i, T value) const { data[i] = value; }
+    template <class Vector>
+    MMR_DEVICE Vector load16(int i) const {
+        return *reinterpret_cast<const Vector *>(data + i);
+    }
+    template <class Vector>
+    MMR_DEVICE void store16(int i, Vector value) const {
+        *reinterpret_cast<Vector *>(data + i) = value;
+    }
+    MMR_DEVICE Shared from(int i) const { return Shared(data + i); }
+};
+
+template <class T>
+struct Global {
+    T *data = nullptr;
+    Global() = default;
+    MMR_DEVICE Global(T *data, int64_t, const char *) : data(data) {}
+    MMR_DEVICE explicit operator bool() const { return data != nullptr; }
+    MMR_DEVICE T load(int64_t i) const { return data[i]; }
+    MMR_DEVICE void store(int64_t i, T value) const { data[i] = value; }
+    template <class Vector>
+    MMR_DEVICE Vector load16(int64_t i) const {  // for what no kernel writes
+        return __ldg(reinterpret_cast<const Vector *>(data + i));
+    }
+};
+
+MMR_DEVICE float from_half(uint16_t bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+
+// sum += A B for A 16 by 16, row-major, and B 16 by 8, column-major, spread over the warp as PTX lays out m16n8k16.
+template <bool bfloat>
+MMR_DEVICE void tensor_product(float (&sum)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                               uint32_t b1) {
+    if constexpr (target < 800) {
+        __trap();  // older targets never come here: m16n8k16 is not theirs
+    } else if constexpr (bfloat) {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+    } else {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+    }
+}
+
+// The largest of the warp's values, on every lane.
+MMR_DEVICE uint32_t warp_max(uint32_t value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    return __reduce_max_sync(~0u, value);
+#else
+    for (int offset = 16; offset; offset /= 2) value = max(value, __shfl_xor_sync(~0u, value, offset));
+    return value;
+#endif
+}
+
+}  // namespace
+}  // namespace mmr
+
+#else
+#include "../emulator/cuda.h"
+#endif

@@ -1,0 +1,234 @@
+"""Backend "triton": the kernel of ``mmr_kernels/backends/triton``, for CUDA and ROCm tensors.
+
+Triton is imported by the first call that runs here, and by nothing else: ``@triton.jit`` reads TRITON_INTERPRET as
+it decorates, so whoever wants the interpreter must still be able to set it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmr_kernels.backends.host import Host, this_host
+from mmr_kernels.problem import Outputs, Problem, allocate_outputs
+
+#: Most members a scope can have: its similarities take 4 · MEMBERS² bytes of scratch.
+LARGEST_SCOPE = 4096
+#: Products may be added unrounded; said here, because Triton's default is about to change, and with it the bits.
+FUSED = ("enable_fp_fusion", True)
+#: Values a program of the second launch of ``scale="batch"`` divides.
+BATCH_BLOCK = 1024
+
+
+class Configuration(NamedTuple):
+    """How one program is cut, from sizes and dtype alone: a timed choice would change the order of sums."""
+
+    members: int  # places of a scope, a power of two
+    alone: bool  # each warp runs the whole selection by itself; if not, they share it
+    tile: int  # rows and columns of a product's tile
+    block_dim: int  # dimensions of a step along D
+    num_warps: int
+    num_stages: int  # steps along D in flight
+
+
+#: By members and bytes an element. ``python -m bench.triton_tune`` prints a better table where it finds one.
+CONFIGURATIONS = {
+    (16, 2): Configuration(16, True, 16, 128, 1, 4),
+    (16, 4): Configuration(16, True, 16, 64, 1, 4),
+    (32, 2): Configuration(32, True, 32, 128, 1, 3),
+    (32, 4): Configuration(32, True, 32, 32, 1, 3),
+    (64, 2): Configuration(64, True, 64, 128, 4, 3),
+    (64, 4): Configuration(64, True, 64, 16, 4, 3),
+    (128, 2): Configuration(128, True, 128, 32, 8, 4),
+    (128, 4): Configuration(128, True, 128, 32, 8, 2),
+    (256, 2): Configuration(256, True, 64, 64, 8, 3),
+    (256, 4): Configuration(256, True, 64, 16, 8, 3),
+    (512, 2): Configuration(512, True, 64, 64, 8, 3),
+    (512, 4): Configuration(512, True, 64, 16, 8, 3),
+    (1024, 2): Configuration(1024, False, 64, 64, 8, 3),
+    (1024, 4): Configuration(1024, False, 64, 16, 8, 3),
+    (2048, 2): Configuration(2048, False, 64, 64, 8, 3),
+    (2048, 4): Configuration(2048, False, 64, 16, 8, 3),
+    (4096, 2): Configuration(4096, False, 64, 64, 8, 3),
+    (4096, 4): Configuration(4096, False, 64, 16, 8, 3),
+}
+
+
+def configuration(problem: Problem) -> Configuration:
+    """The table's row. One row for all ragged groups, but ``members``: a group's bits must not depend on N."""
+    members = max(16, _power_of_two(problem.max_scope_size))
+    width = 4 if problem.embeddings is None else problem.embeddings.element_size()
+    if problem.group_size == 0 and problem.options.scope == "group":
+        return CONFIGURATIONS[64, width]._replace(members=max(64, members), alone=False)
+    return CONFIGURATIONS[members, width]
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << max(number - 1, 0).bit_length()
+
+
+def why_not_here(host: Host) -> str | None:
+    """Needs triton, and a GPU or its interpreter."""
+    if host.triton is not None:
+        return f"needs the package triton, found: {host.triton}; pip install triton"
+    if host.gpu is not None and host.interpreter is not None:
+        return (
+            f"needs a CUDA device of compute capability 8.0 or a ROCm device, found: {host.gpu}; to try it slowly on"
+            " CPU tensors, set TRITON_INTERPRET=1 before Python starts"
+        )
+    return None
+
+
+def why_not(problem: Problem, host: Host) -> str | None:
+    """Needs CUDA or ROCm tensors and at most 4096 members a scope; takes every dtype and option of the op."""
+    rewards = problem.rewards
+    if rewards.is_cpu and host.interpreter is not None:  # every call on the CPU comes by here: nothing to format
+        return "needs tensors on a CUDA or ROCm device, got cpu; move them, or leave backend=None"
+    if not rewards.is_cuda and not rewards.is_cpu:
+        return f"needs tensors on a CUDA or ROCm device, got {rewards.device.type}; move them, or leave backend=None"
+    if problem.max_scope_size > LARGEST_SCOPE:
+        return (
+            f"takes at most {LARGEST_SCOPE} completions a group or batch scope (with group_offsets or group_ids: a"
+            f" call), got up to {problem.max_scope_size}; leave backend=None"
+        )
+    return why_not_here(host)
+
+
+def run(problem: Problem) -> Outputs:
+    """One launch, on the current stream; one more for ``scale="batch"`` over groups."""
+    outputs = allocate_outputs(problem)
+    if problem.num_scopes == 0:
+        return outputs
+    device = problem.rewards.device
+    if _interpreted() and problem.embeddings is not None and problem.embeddings.dtype is torch.bfloat16:
+        # Triton's interpreter multiplies the bits of bfloat16 as integers; wider, the values are the same.
+        problem = problem._replace(embeddings=problem.embeddings.float())
+    if device.type == "cuda" and device.index != torch.cuda.current_device():
+        with torch.cuda.device(device):
+            _launch(problem, outputs)
+    else:
+        _launch(problem, outputs)
+    return outputs
+
+
+def _interpreted() -> bool:
+    return this_host().interpreter is None
+
+
+def _launch(problem: Problem, outputs: Outputs) -> None:
+    from mmr_kernels.backends.triton import advantages as kernels
+
+    scratch, reweighted = buffers(problem, outputs)
+    arguments, constants, options = launch_arguments(
+        problem, outputs, scratch, reweighted, amd=torch.version.hip is not None
+    )
+    _start(kernels.mmr_kernel, (problem.num_scopes,), arguments, constants, options)
+    if problem.options.scale == "batch" and problem.options.scope == "group" and outputs.advantages is not None:
+        count = problem.num_completions
+        _start(
+            kernels.divide_by_batch_deviation,
+            (-(-count // BATCH_BLOCK),),
+            (outputs.advantages, reweighted, count, problem.options.eps),
+            (BATCH_BLOCK,),
+            (("num_warps", 4), FUSED),
+        )
+
+
+def buffers(problem: Problem, outputs: Outputs) -> tuple[Tensor | None, Tensor | None]:
+    """Room for similarities that don't fit on chip, and for reweighted rewards that other programs or warps read."""
+    count = problem.num_completions
+    members, _, tile, *_ = configuration(problem)
+    options = problem.options
+    through_scratch = options.method != "none" and problem.similarity is None and (members > 32 or members > tile)
+    passes_on = outputs.reweighted_rewards is None and (options.scope == "batch" or options.scale == "batch")
+    if not through_scratch and not passes_on:
+        return None, outputs.reweighted_rewards
+    similarities = count * (members + 2) if through_scratch else 0
+    scratch = problem.rewards.new_empty(similarities + count if passes_on else similarities)
+    return scratch, scratch[similarities:] if passes_on else outputs.reweighted_rewards
+
+
+def launch_arguments(
+    problem: Problem, outputs: Outputs, scratch: Tensor | None, reweighted: Tensor | None, amd: bool
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
+    """Of ``mmr_kernel``: run-time arguments, constants, compiler options."""
+    members, alone, tile, block_dim, num_warps, num_stages = configuration(problem)
+    dim = problem.dim
+    unit = 8 if dim % 8 == 0 else 4 if dim % 4 == 0 else 1
+    warp_size = 64 if amd else 32  # of AMD's data center GPUs
+    longest_group = problem.group_size or problem.num_completions
+    arguments = (
+        problem.rewards,
+        problem.embeddings,
+        problem.similarity,
+        problem.valid,
+        problem.group_offsets,
+        problem.order,
+        problem.lam,
+        outputs.advantages,
+        reweighted,
+        outputs.selection_rank,
+        outputs.max_similarity,
+        outputs.lam,
+        scratch,
+        problem.num_completions,
+        problem.num_groups,
+        problem.group_size,
+        dim // unit,
+        0 if problem.lam is None or problem.lam.numel() == 1 else 1,
+        problem.options.lam_value,
+        problem.options.temperature,
+        problem.options.diversity,
+        problem.options.eps,
+    )
+    constants = (
+        unit,
+        problem.options.method,
+        problem.options.lam_mode,
+        problem.options.first_pick,
+        problem.options.match_scale,
+        problem.options.scope,
+        problem.options.scale,
+        problem.options.degenerate,
+        problem.options.normalize,
+        members,
+        max(16, _power_of_two(longest_group)) if problem.options.scope == "batch" else 0,
+        max(1, num_warps * warp_size // 32) if alone and members > 32 else 1,
+        amd or problem.embeddings is None or problem.embeddings.dtype is not torch.float32,
+        tile,
+        min(block_dim, max(16, _power_of_two(dim))),
+    )
+    return arguments, constants, (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
+
+
+#: Compiled kernels by all that Triton would compile anew for: found here, a launch skips Triton's own look-up.
+_compiled: dict[tuple[Any, ...], Any] = {}
+
+
+def _is_small(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and argument.untyped_storage().nbytes() <= 2**31 - 1
+
+
+def _start(kernel: Any, grid: tuple[int], arguments: tuple[Any, ...], constants: tuple[Any, ...], options: Any) -> None:
+    first = arguments[0]
+    if _interpreted():
+        kernel[grid](*arguments, *constants, **dict(options))
+        return
+    vectors = arguments[1]  # the one pointer whose alignment the compiler may use
+    key = (
+        kernel,
+        first.device.index,
+        constants,
+        options,
+        tuple([argument is None for argument in arguments]),
+        None if vectors is None else (vectors.dtype, vectors.data_ptr() % 16 == 0),
+        # For AMD, Triton compiles 32-bit offsets into memory of at most 2 GiB.
+        None if torch.version.hip is None else tuple([_is_small(argument) for argument in arguments]),
+    )
+    compiled = _compiled.get(key)
+    if compiled is None:
+        _compiled[key] = kernel[grid](*arguments, *constants, **dict(options))
+    else:
+        compiled[(grid[0], 1, 1)](*arguments, *constants)

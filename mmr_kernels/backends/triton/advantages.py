@@ -1,0 +1,275 @@
+"""Sections 3 to 5 of the contract in Triton, and the kernels: from raw embeddings to advantages in one launch.
+
+``mmr_kernel`` runs one program a scope; nothing passes between programs. ``scale="batch"`` over groups needs all of
+them at once, so there a second launch, ``divide_by_batch_deviation``, finishes.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from mmr_kernels.backends.triton.members import (
+    completions,
+    group_bounds,
+    highest,
+    lowest,
+    mean_and_deviation,
+    places,
+    rewards_of,
+    total,
+)
+from mmr_kernels.backends.triton.similarity import similarities_in_registers, similarities_to_scratch, similarity_to
+
+MEAN_GUARD = tl.constexpr(1e-8)
+DENSITY_GUARD = tl.constexpr(1e-6)
+SPREAD_GUARD = tl.constexpr(1e-8)
+
+LEFT = tl.constexpr(-1)  # rank of a member not picked yet
+ABSENT = tl.constexpr(-2)  # rank at a place without a member
+PICKED = tl.constexpr(-(2**31))  # key of whoever can't be picked
+
+
+# Section 3: λ.
+
+
+@triton.jit
+def scope_lambda(r, member, lam, lam_value, temperature, diversity, LAM_MODE: tl.constexpr):
+    """λ as section 4 uses it, ``diversity`` applied, one value a copy. Run-time float32 throughout."""
+    mean, deviation = mean_and_deviation(r, member, 0)
+    if LAM_MODE == "sigmoid":
+        chosen = tl.div_rn(1.0, 1.0 + tl.exp(-deviation))
+    elif LAM_MODE == "relative_std":
+        relative = temperature * tl.div_rn(deviation, tl.abs(mean) + MEAN_GUARD)
+        chosen = 1.0 - tl.div_rn(1.0, 1.0 + relative)
+    elif LAM_MODE == "tensor":
+        chosen = tl.load(lam) + tl.zeros_like(mean)
+    else:
+        chosen = lam_value + tl.zeros_like(mean)
+    return 1.0 - diversity * (1.0 - chosen)
+
+
+# Section 4: reweighting.
+
+
+@triton.jit
+def order_key(score):
+    """An int32 that orders as the score does, and -0 with +0."""
+    bits = (score + 0.0).to(tl.int32, bitcast=True)
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+@triton.jit
+def greedy(
+    r, member, lam, place, size, block, similarity, rows, FIRST_PICK: tl.constexpr, ON_CHIP: tl.constexpr,
+    MEMBERS: tl.constexpr, STRIDE: tl.constexpr, DETAILS: tl.constexpr,
+):  # fmt: skip
+    """MMR (Carbonell & Goldstein 1998): reweighted rewards, ranks, and the similarity at which each was picked."""
+    relevance = lam * r
+    penalty = 1.0 - lam
+    rank = tl.where(member, LEFT, ABSENT)
+    nearest = tl.zeros_like(r)  # m_i, going on after i was picked: that saves a condition between load and maximum
+    nearest_when_picked = tl.zeros_like(r)
+    score = r
+    new = r
+    for step in range(tl.max(total(member.to(tl.int32)))):
+        key = tl.where(rank == LEFT, order_key(score), PICKED)
+        # The lowest place among those of the highest key: a tie goes to the lowest index.
+        pick = lowest(tl.where(key == highest(key), place, MEMBERS))
+        column = similarity_to(pick, place, size, block, similarity, rows, ON_CHIP, STRIDE)
+        rank = tl.where(place == pick, step, rank)
+        new = tl.where(place == pick, score, new)
+        if DETAILS:
+            nearest_when_picked = tl.where(place == pick, nearest, nearest_when_picked)
+        nearest = tl.maximum(nearest, column)
+        score = relevance - penalty * nearest
+    if FIRST_PICK == "score":
+        new = tl.where(rank == 0, relevance, new)
+    return new, rank, nearest_when_picked
+
+
+@triton.jit
+def submodular_mutual_information(
+    r, member, place, size, block, similarity, rows, ON_CHIP: tl.constexpr, STRIDE: tl.constexpr
+):
+    """DRA-GRPO (arXiv 2505.09655): reward over the sum of similarities to the scope's members, itself included."""
+    density = tl.zeros_like(r)
+    for j in range(size):
+        counts = total(tl.where(place == j, member.to(tl.float32), 0.0))
+        column = similarity_to(j, place, size, block, similarity, rows, ON_CHIP, STRIDE)
+        density += tl.where(counts > 0.0, column, 0.0)
+    return tl.div_rn(r, density + DENSITY_GUARD)
+
+
+@triton.jit
+def matched_scale(new, r, member):
+    """``match_scale``: mean and population deviation as the scope's rewards had them."""
+    mean_new, deviation_new = mean_and_deviation(new, member, 0)
+    mean, deviation = mean_and_deviation(r, member, 0)
+    matched = tl.div_rn(new - mean_new, deviation_new + SPREAD_GUARD) * (deviation + SPREAD_GUARD) + mean
+    return tl.where(deviation_new > SPREAD_GUARD, matched, new)
+
+
+# Section 5: advantages.
+
+
+@triton.jit
+def group_advantages(
+    new, r, member, eps, batch_deviation, blank, SCALE: tl.constexpr, DEGENERATE: tl.constexpr
+):  # fmt: skip
+    """Advantages of one group; ``blank`` for a completion or a group that gets none."""
+    mean, deviation = mean_and_deviation(new, member, 1)
+    advantage = new - mean
+    if SCALE == "group":
+        advantage = tl.div_rn(advantage, deviation + eps)
+    elif batch_deviation is not None:
+        advantage = tl.div_rn(advantage, batch_deviation + eps)
+    gets_one = member & (total(member.to(tl.int32)) > 1)
+    if DEGENERATE == "zero":
+        spread = lowest(tl.where(member, r, float("inf"))) != highest(tl.where(member, r, float("-inf")))
+        gets_one = gets_one & spread
+    return tl.where(gets_one, advantage, blank)
+
+
+@triton.jit(do_not_specialize_on_alignment=[
+    "rewards", "similarity", "valid", "group_offsets", "order", "lam", "advantages", "reweighted", "selection_rank",
+    "max_similarity", "lam_used", "scratch",
+], do_not_specialize=["count", "num_groups", "group_size", "dim_units", "lam_stride"])  # fmt: skip
+def mmr_kernel(
+    rewards, embeddings, similarity, valid, group_offsets, order, lam,
+    advantages, reweighted, selection_rank, max_similarity, lam_used, scratch,
+    count, num_groups, group_size, dim_units, lam_stride, lam_value, temperature, diversity, eps,
+    DIM_UNIT: tl.constexpr, METHOD: tl.constexpr, LAM_MODE: tl.constexpr, FIRST_PICK: tl.constexpr,
+    MATCH_SCALE: tl.constexpr, SCOPE: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr,
+    NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, GROUP_MEMBERS: tl.constexpr, COPIES: tl.constexpr,
+    ON_TENSOR_CORES: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+):  # fmt: skip
+    """One scope: similarities, selection, reweighted rewards, advantages.
+
+    Tensors as in ``mmr_kernels.problem``, D = dim_units * DIM_UNIT; a pointer that is None is not asked for.
+    ``scratch`` (float32) holds the similarities, ``count`` rows of MEMBERS + 1, and then ``count`` values more.
+    """
+    LANES: tl.constexpr = MEMBERS if MEMBERS < 32 else 32
+    ON_CHIP: tl.constexpr = TILE == MEMBERS and MEMBERS <= 32
+    # An odd stride: no row is aligned, so the compiler gives neighbouring members to neighbouring lanes.
+    STRIDE: tl.constexpr = MEMBERS + 1
+    scope = tl.program_id(0)
+    if SCOPE == "batch":
+        first, size, member_order = tl.cast(0, tl.int64), count, None
+    else:
+        first, size = group_bounds(scope, group_offsets, count, group_size)
+        member_order = order
+    block, rows, factors = None, None, None
+    if METHOD != "none":
+        if ON_CHIP:
+            block = similarities_in_registers(
+                embeddings, similarity, member_order, first, size, scope, dim_units, DIM_UNIT, NORMALIZE,
+                ON_TENSOR_CORES, TILE, BLOCK_DIM,
+            )  # fmt: skip
+        elif similarity is not None:
+            similarity += scope.to(tl.int64) * size * size
+        else:
+            rows = scratch + first * STRIDE
+            factors = scratch + tl.cast(count, tl.int64) * STRIDE + first
+            similarities_to_scratch(
+                embeddings, member_order, first, size, rows, factors, dim_units, DIM_UNIT, NORMALIZE, MEMBERS, STRIDE,
+                TILE, BLOCK_DIM,
+            )  # fmt: skip
+    place = places(MEMBERS, COPIES, LANES)
+    inside = place < size
+    # Every copy computes all, the first one stores.
+    stores = inside & (tl.arange(0, COPIES)[None, :, None] == 0)
+    index = completions(first, place, size, member_order)
+    r, member = rewards_of(rewards, valid, index, inside)
+
+    new = r
+    rank = tl.full(r.shape, ABSENT, tl.int32)
+    nearest = tl.zeros_like(r)
+    lam_here = tl.full([1, COPIES, 1], float("nan"), tl.float32)
+    if METHOD != "none":
+        if METHOD == "mmr":
+            lam_here = scope_lambda(
+                r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE
+            )
+            new, rank, nearest = greedy(
+                r,
+                member,
+                lam_here,
+                place,
+                size,
+                block,
+                similarity,
+                rows,
+                FIRST_PICK,
+                ON_CHIP,
+                MEMBERS,
+                STRIDE,
+                selection_rank is not None,
+            )
+        else:
+            new = submodular_mutual_information(r, member, place, size, block, similarity, rows, ON_CHIP, STRIDE)
+    if MATCH_SCALE:
+        new = matched_scale(new, r, member)
+
+    if reweighted is not None:
+        tl.store(reweighted + index, tl.where(member, new, float("nan")), mask=stores)
+    if selection_rank is not None:
+        tl.store(selection_rank + index, tl.maximum(rank, -1).to(tl.int64), mask=stores)
+        tl.store(max_similarity + index, tl.where(member, nearest, 0.0), mask=stores)
+        tl.store(
+            lam_used + scope + tl.zeros_like(lam_here).to(tl.int32),
+            lam_here,
+            mask=tl.arange(0, COPIES)[None, :, None] == 0,
+        )
+    if advantages is not None:
+        if SCOPE == "group":
+            # With scale="batch" the second launch divides, and puts 0 where it finds NaN.
+            blank: tl.constexpr = float("nan") if SCALE == "batch" else 0.0
+            advantage = group_advantages(new, r, member, eps, None, blank, SCALE, DEGENERATE)
+            tl.store(advantages + index, advantage, mask=stores)
+        else:
+            batch_deviation = None
+            if SCALE == "batch":
+                batch_deviation = mean_and_deviation(new, member, 1)[1]
+            # The groups lie across this scope: read it back group by group, from where all warps wrote it.
+            tl.debug_barrier()
+            for group in range(num_groups):
+                group_first, group_count = group_bounds(group, group_offsets, count, group_size)
+                group_place = places(GROUP_MEMBERS, COPIES, 32 if GROUP_MEMBERS >= 32 else GROUP_MEMBERS)
+                group_inside = group_place < group_count
+                group_index = completions(group_first, group_place, group_count, order)
+                group_r, group_member = rewards_of(rewards, valid, group_index, group_inside)
+                group_new = tl.load(reweighted + group_index, mask=group_inside, other=0.0)
+                advantage = group_advantages(
+                    group_new, group_r, group_member, eps, batch_deviation, 0.0, SCALE, DEGENERATE
+                )
+                tl.store(
+                    advantages + group_index, advantage, mask=group_inside & (tl.arange(0, COPIES)[None, :, None] == 0)
+                )
+
+
+@triton.jit(do_not_specialize=["count"], do_not_specialize_on_alignment=["advantages"])
+def divide_by_batch_deviation(advantages, reweighted, count, eps, BLOCK: tl.constexpr):
+    """``scale="batch"``: divide BLOCK advantages by the deviation of all reweighted rewards (NaN: takes no part).
+
+    Every program sums all of them, in the same order: that is cheaper than a third launch, and deterministic.
+    """
+    along = tl.arange(0, BLOCK)
+    totals = tl.zeros([BLOCK], tl.float32)
+    members = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, count, BLOCK):
+        values = tl.load(reweighted + start + along, mask=start + along < count, other=float("nan"))
+        totals += tl.where(values == values, values, 0.0)
+        members += (values == values).to(tl.float32)
+    taking_part = tl.sum(members)
+    mean = tl.div_rn(tl.sum(totals), tl.maximum(taking_part, 1.0))
+    squares = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, count, BLOCK):
+        values = tl.load(reweighted + start + along, mask=start + along < count, other=float("nan"))
+        squares += tl.where(values == values, (values - mean) * (values - mean), 0.0)
+    deviation = tl.sqrt_rn(tl.div_rn(tl.sum(squares), tl.maximum(taking_part - 1.0, 1.0)))
+    here = tl.program_id(0) * BLOCK + along
+    centred = tl.load(advantages + here, mask=here < count, other=0.0)
+    tl.store(
+        advantages + here, tl.where(centred == centred, tl.div_rn(centred, deviation + eps), 0.0), mask=here < count
+    )

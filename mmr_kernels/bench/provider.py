@@ -1,0 +1,41 @@
+"""What can be timed: a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mmr_kernels.bench.cases import Case, Inputs
+from mmr_kernels.bench.measure import Call
+
+
+class Trial(NamedTuple):
+    """A provider, given its inputs."""
+
+    call: Call  # what is timed
+    wrong: Callable[[], str | None]  # what is wrong with its result, or None
+
+
+def _takes_all(case: Case) -> str | None:
+    return None
+
+
+class Provider(NamedTuple):
+    """One of the competitors.
+
+    ``kind``: "ours", a backend through the public API; "baseline", the same in eager PyTorch; "peer", another
+    package. ``option`` is its name for ``--provider``, where the ``name`` in rows says more.
+    """
+
+    name: str
+    kind: str
+    task: str
+    why_not_here: str | None  # None, or the reason that it can't run on this machine
+    prepare: Callable[[Inputs], Trial]
+    why_not: Callable[[Case], str | None] = _takes_all  # None, or why it is not asked to take a case
+    option: str = ""
+
+    @property
+    def asked_for_as(self) -> str:
+        """What ``--provider`` calls it."""
+        return self.option or self.name

@@ -1,0 +1,183 @@
+"""Check every provider of every case, time those that are right, and put it all in one report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from mmr_kernels.bench import gpu
+from mmr_kernels.bench.cases import SEED, Case, Inputs, Sweep, make_inputs
+from mmr_kernels.bench.exponents import exponents
+from mmr_kernels.bench.measure import Call, Clock, interleaved, machine, ratio, summary, versions, wall_clock
+from mmr_kernels.bench.provider import Provider, Trial
+
+Row = dict[str, Any]
+FIELDS = (
+    "provider", "groups", "group_size", "dim", "dtype", "scope", "median_us", "p20_us", "p80_us", "ratio_to_bmm",
+)  # fmt: skip
+#: The similarity alone, embeddings times their transposes: no diagonal, no norms, nothing picked.
+BMM = "bmm"
+#: Seconds between turns of a peer, which comes last in them: the threads of NumPy's OpenBLAS spin for some 100 ms after
+#: a call, and bmm and ours would be timed against them.
+SETTLE = 0.15
+
+
+class Limits(NamedTuple):
+    """Time to spend, in seconds, and turns to take."""
+
+    each: float  # on the turns of one provider with bmm, in one case
+    longest_call: float  # beyond it a provider is left out of larger cases
+    longest_check: float  # the same for its first call, a compiler's time included
+    fewest_turns: int
+
+    @classmethod
+    def of(cls, quick: bool) -> Limits:
+        """Those of ``--quick``, or the usual."""
+        return cls(0.05, 0.05, 5.0, 3) if quick else cls(0.6, 1.5, 60.0, 5)
+
+
+class Run:
+    """One run: the rows so far, and what was left out and why.
+
+    ``left_out`` has ``kind`` "absent" (can't run here), "bounded" (would take too long), "refused" (the backend
+    can't take the case), "wrong" (gave a wrong result, so was not timed) or "failed" (raised an error).
+    """
+
+    def __init__(self, limits: Limits, device: str) -> None:
+        self.limits, self.device = limits, device
+        self.clock: Clock = gpu.device_clock() if device == "cuda" else wall_clock
+        self.rows: list[Row] = []
+        self.speedups: list[Row] = []
+        self.left_out: list[Row] = []
+        self.gpu: dict[str, Any] | None = None
+        if device == "cuda":
+            self.gpu = gpu.floors(limits.each, self.clock) | {"rows": []}
+        self._slow: list[tuple[Provider, Case, str]] = []
+
+    def case(self, case: Case, providers: list[Provider], tick: Callable[[], None]) -> None:
+        """Check and time the providers, those of ours first: the first that is right is what others are compared to."""
+        inputs = make_inputs(case, self.device)
+        bmm: Call = lambda: torch.bmm(inputs.embeddings, inputs.embeddings.transpose(1, 2))  # noqa: E731
+        if case.scope == "batch":
+            flat = inputs.embeddings.reshape(1, -1, case.dim)
+            bmm = lambda: torch.bmm(flat, flat.transpose(1, 2))  # noqa: E731
+        of_bmm: list[float] = []
+        timed: list[Row] = []
+        ours: tuple[str, Call] | None = None
+        for provider in providers:
+            trial = self._checked(provider, inputs)
+            if trial is not None:
+                calls = {BMM: bmm}
+                if ours is not None and provider.kind != "ours":
+                    calls[ours[0]] = ours[1]
+                calls[provider.name] = trial.call
+                pause = SETTLE if provider.kind == "peer" else 0.0
+                samples = interleaved(calls, self.limits.each, self.clock, self.limits.fewest_turns, pause)
+                of_bmm += samples[BMM]
+                timed.append(_row(case, provider.name, samples[provider.name], samples[BMM]))
+                self._note_time(provider, inputs, samples[provider.name], timed[-1]["median_us"])
+                if ours is not None and provider.kind != "ours":
+                    times = ratio(samples[provider.name], samples[ours[0]])
+                    self.speedups.append(_key(case, provider.name) | {"against": ours[0], "ratio": times})
+                if ours is None and provider.kind == "ours":
+                    ours = provider.name, trial.call
+            tick()
+        if timed:
+            self.rows += [_row(case, BMM, of_bmm, of_bmm), *timed]
+
+    def _checked(self, provider: Provider, inputs: Inputs) -> Trial | None:
+        """The trial, if the provider takes the case, in time, and its result is right; else a line in ``left_out``."""
+        case = inputs.case
+        reason = provider.why_not(case) or self._too_slow(provider, case)
+        if reason is not None:
+            self._leave_out(provider, case, "bounded", reason)
+            return None
+        start = time.perf_counter()
+        try:
+            trial = provider.prepare(inputs)
+            wrong = trial.wrong()
+        except Exception as error:  # one that breaks must not take the others' figures with it; it is reported
+            refused = isinstance(error, ValueError) and str(error).startswith("backend=")
+            self._leave_out(provider, case, "refused" if refused else "failed", f"{type(error).__name__}: {error}")
+            return None
+        took = time.perf_counter() - start
+        if took > self.limits.longest_check:
+            self._slow.append((provider, case, f"took {took:.0f} s to start at {case}"))
+        if wrong is not None:
+            self._leave_out(provider, case, "wrong", wrong)
+            return None
+        return trial
+
+    def _too_slow(self, provider: Provider, case: Case) -> str | None:
+        """It was over a limit on a case that is nowhere larger."""
+        for slow, smaller, reason in self._slow:
+            if slow is provider and all(map(int.__le__, smaller.sizes, case.sizes)):
+                return reason
+        return None
+
+    def _note_time(self, provider: Provider, inputs: Inputs, samples: list[float], median_us: float) -> None:
+        if (least := min(samples)) > self.limits.longest_call * 1e6:  # the least: what else runs here only adds
+            self._slow.append((provider, inputs.case, f"took {least / 1e6:.2g} s a call at {inputs.case}"))
+        if self.gpu is not None and inputs.case.task == "advantages" and provider.kind == "ours":
+            floor = gpu.against_floor(inputs, median_us, self.gpu["copy_gb_per_s"])
+            self.gpu["rows"].append(_key(inputs.case, provider.name) | floor)
+
+    def _leave_out(self, provider: Provider, case: Case, kind: str, reason: str) -> None:
+        self.left_out.append(_key(case, provider.name) | {"kind": kind, "reason": reason})
+
+
+def run(
+    sweeps: dict[str, Sweep],
+    providers: list[Provider],
+    limits: Limits,
+    device: str,
+    track: Callable[[int], Callable[[], None]] = lambda total: lambda: None,
+) -> dict[str, Any]:
+    """All cases of the sweeps, each once, the small before the large.
+
+    Args:
+        track: is told how many steps there are, and returns what to call after each.
+
+    Returns:
+        What ``--json`` writes, but for the command.
+    """
+    torch.manual_seed(SEED)
+    measured = Run(limits, device)
+    for provider in providers:
+        if provider.why_not_here is not None:
+            everywhere = dict.fromkeys(FIELDS[1:6]) | {"kind": "absent", "reason": provider.why_not_here}
+            measured.left_out.append({"provider": provider.name} | everywhere)
+    here = [provider for provider in providers if provider.why_not_here is None]
+    cases = sorted({case for sweep in sweeps.values() for case in sweep.cases}, key=_work)
+    plan = [(case, [provider for provider in here if provider.task == case.task]) for case in cases]
+    tick = track(sum(len(row) for _, row in plan))
+    for case, taking_part in plan:
+        measured.case(case, taking_part, tick)
+    return {
+        "machine": machine(),
+        "versions": versions(),
+        "device": device,
+        "seed": SEED,
+        "seconds_each": limits.each,
+        "rows": measured.rows,
+        "speedups": measured.speedups,
+        "exponents": exponents(measured.rows, sweeps),
+        "left_out": measured.left_out,
+        "gpu": measured.gpu,
+    }
+
+
+def _work(case: Case) -> tuple[str, int, Case]:
+    scopes, members, dim = case.sizes
+    return case.task, scopes * members**2 * dim, case
+
+
+def _key(case: Case, provider: str) -> Row:
+    return {"provider": provider, **{name: getattr(case, name) for name in FIELDS[1:6]}}
+
+
+def _row(case: Case, provider: str, samples: list[float], bmm: list[float]) -> Row:
+    return _key(case, provider) | summary(samples) | {"ratio_to_bmm": ratio(samples, bmm)}

@@ -1,0 +1,123 @@
+"""The arms: how one step's rewards become advantages, by the package's own op."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+from mmr_kernels import mmr_advantages, mmr_reweight
+from mmr_kernels.schedule import LinearSchedule
+from study.families import Setting
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training method; the fields are those of ``mmr_advantages`` but the last four.
+
+    Args:
+        shared_prompts: with scope "batch": completions of different prompts are as alike as those of one; else only
+            completions of one prompt are alike at all.
+        random_similarity: ways are shuffled within the scope before similarity is taken: its values stay and say
+            nothing. A control.
+        entropy_bonus: times the entropy over ways, added to the objective.
+        fade: diversity goes in a straight line from ``diversity`` to 0 over this share of the run; 0 keeps it.
+    """
+
+    method: Literal["mmr", "smi", "none"] = "mmr"
+    lam: float | Literal["sigmoid"] = "sigmoid"
+    first_pick: Literal["reward", "score"] = "reward"
+    scope: Literal["group", "batch"] = "group"
+    scale: Literal["group", "none"] = "group"
+    degenerate: Literal["reweight", "zero"] = "reweight"
+    diversity: float = 1.0
+    shared_prompts: bool = True
+    random_similarity: bool = False
+    entropy_bonus: float = 0.0
+    fade: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.scope == "batch" and self.degenerate == "zero":
+            raise ValueError("degenerate='zero' is simulated with scope='group' alone")
+
+    def diversity_at(self, progress: float) -> float:
+        """The dial at a point of training, 0 at its start and 1 at its end."""
+        return LinearSchedule(self.diversity, 0.0, self.fade)(progress) if self.fade else self.diversity
+
+
+#: The columns of the table.
+ARMS = {
+    "grpo": Arm(method="none"),
+    "mmr": Arm(),
+    "mmr batch": Arm(scope="batch"),
+    "mmr batch, prompts apart": Arm(scope="batch", shared_prompts=False),
+    "score": Arm(first_pick="score"),
+    "score, fading": Arm(first_pick="score", fade=0.6),
+    "smi": Arm(method="smi"),
+    "entropy": Arm(method="none", entropy_bonus=0.1),
+    "random": Arm(random_similarity=True),
+}
+
+#: Settings of MMR beside the published ones.
+ABLATIONS = {
+    **{f"lambda {lam:g}": Arm(lam=lam) for lam in (0.3, 0.5, 0.7, 0.9)},
+    "degenerate zero": Arm(degenerate="zero"),
+    "score, degenerate zero": Arm(first_pick="score", degenerate="zero"),
+    "random score": Arm(first_pick="score", random_similarity=True),
+    "fading": Arm(fade=0.6),
+    "Dr. GRPO": Arm(method="none", scale="none"),
+    "Dr. GRPO, mmr": Arm(scale="none"),
+    "Dr. GRPO, score": Arm(first_pick="score", scale="none"),
+}
+
+
+def similarity_of(ways: Tensor, setting: Setting) -> Tensor:
+    """(scopes, M) ways to (scopes, M, M) similarities, float32, with a diagonal of 1."""
+    small = ways.to(torch.int8)
+    same = small.unsqueeze(2) == small.unsqueeze(1)
+    similarity = same.to(torch.float32).mul_(setting.within - setting.across).add_(setting.across)
+    similarity.diagonal(dim1=1, dim2=2).fill_(1.0)
+    return similarity
+
+
+def advantages(
+    arm: Arm, setting: Setting, ways: Tensor, rewards: Tensor, progress: float, shuffle: Tensor | None = None
+) -> Tensor:
+    """Advantages of one step of many runs at once: every run is so many more groups of one call.
+
+    Args:
+        ways, rewards: (S, prompts · group_size), one row a run.
+        progress: where in training the step is, from 0 to 1.
+        shuffle: (S, prompts · group_size) uniforms, for ``random_similarity``.
+
+    Returns:
+        (S, prompts · group_size) float32.
+    """
+    groups = rewards.reshape(-1, setting.group_size)
+    if arm.method == "none":
+        return cast(Tensor, mmr_advantages(groups, method="none", scale=arm.scale)).view_as(rewards)
+    diversity = arm.diversity_at(progress)
+    # Scope "batch" is one batch a run: its rows are the scopes of a reweighting, and groups come after.
+    scopes = groups.shape if arm.scope == "group" else rewards.shape
+    rows = ways.reshape(scopes)
+    if arm.random_similarity:
+        assert shuffle is not None
+        rows = rows.gather(1, shuffle.reshape(scopes).argsort(1))
+    similarity = similarity_of(rows, setting)
+    if arm.scope == "group":
+        result = mmr_advantages(
+            groups, similarity=similarity, method=arm.method, lam=arm.lam, first_pick=arm.first_pick,
+            diversity=diversity, scale=arm.scale, degenerate=arm.degenerate,
+        )  # fmt: skip
+        return cast(Tensor, result).view_as(rewards)
+    if not arm.shared_prompts:
+        prompt = torch.arange(setting.prompts).repeat_interleave(setting.group_size)
+        similarity *= prompt.unsqueeze(0) == prompt.unsqueeze(1)
+    reweighted = mmr_reweight(
+        rewards.reshape(scopes), similarity=similarity, method=arm.method, lam=arm.lam, first_pick=arm.first_pick,
+        diversity=diversity,
+    )  # fmt: skip
+    new = cast(Tensor, reweighted).view_as(groups)
+    return cast(Tensor, mmr_advantages(new, method="none", scale=arm.scale)).view_as(rewards)

@@ -1,0 +1,102 @@
+"""The settings of the map: five numbers around one base, and settings drawn at random over all of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from study.families import WAYS, Family, Setting, rare_best
+
+COMPLETIONS = 64  # a step, whatever the group size
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting.
+
+    Args:
+        share: of the best way at the start.
+        best: its success; ``gap`` is how far the common way's lies below it.
+        others: success of the six other ways, as a part of the common one's.
+        common_part: share of the common way in what the best one leaves.
+        group_size: G; 64 completions a step in all.
+        across, contrast: similarity of two ways, and how much more one way's completions are alike.
+        noise: standard deviation added to the reward.
+        graded: the reward is the way's success, not a right or wrong.
+    """
+
+    share: float = 0.02
+    best: float = 0.9
+    gap: float = 0.5
+    others: float = 0.7
+    common_part: float = 0.6
+    group_size: int = 8
+    across: float = 0.1
+    contrast: float = 0.5
+    noise: float = 0.0
+    graded: bool = False
+
+    def family(self) -> Family:
+        """Ways, shares and success."""
+        common = max(self.best - self.gap, 0.0)
+        return rare_best(self.share, self.best, common, self.others * common, self.common_part)
+
+    def setting(self) -> Setting:
+        """Groups, similarity and noise."""
+        return Setting(
+            COMPLETIONS // self.group_size, self.group_size, self.across + self.contrast, self.across, self.noise,
+            self.graded,
+        )  # fmt: skip
+
+    def row(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+#: What each panel of the map varies, beside the starting share of the best way.
+PANELS: dict[str, tuple[float, ...]] = {
+    "gap": (0.2, 0.3, 0.4, 0.5, 0.7, 0.9),
+    "others": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "group_size": (4, 8, 16, 32, 64),
+    "contrast": (0.0, 0.1, 0.2, 0.3, 0.5, 0.9),
+    "noise": (0.0, 0.1, 0.2, 0.4, 0.8),
+}
+
+
+def at(panel: str, value: float, share: float) -> Point:
+    """The point of a panel."""
+    return replace(Point(share=share), **{panel: value})
+
+
+def grid() -> list[tuple[str, float, Point]]:
+    """Panel, value and point of the whole map."""
+    return [(panel, value, at(panel, value, share))
+            for panel, values in PANELS.items() for value in values for share in SHARES]  # fmt: skip
+
+
+def at_random(number: int) -> Point:
+    """The random setting of this number, one that starts below its target.
+
+    The ranges are a choice, and so is any share of settings counted over them.
+    """
+    draw = np.random.default_rng([number, WAYS])
+    while True:
+        best = draw.uniform(0.3, 1.0)
+        point = Point(
+            share=float(np.exp(draw.uniform(np.log(0.005), np.log(0.5)))),
+            best=best,
+            gap=best * draw.uniform(0.05, 1.0),
+            others=draw.uniform(0.0, 1.0),
+            common_part=draw.uniform(0.2, 0.9),
+            group_size=int(draw.choice([4, 8, 16, 32])),
+            across=draw.uniform(0.0, 0.5),
+            contrast=draw.uniform(0.05, 0.5),
+            noise=float(draw.choice([0.0, draw.uniform(0.0, 0.5)])),
+            graded=bool(draw.uniform() < 0.25),
+        )
+        family = point.family()
+        if np.dot(family.shares, family.success) < family.target():
+            return point

@@ -1,0 +1,194 @@
+"""The study of real training: its problems, its checker, its figures, and that a run repeats."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+
+pytest.importorskip("trl", reason="trl is not installed: pip install 'mmr-kernels[trl]'")
+
+from study.training import analysis, plan, policy, results, study
+from study.training.checker import Checker
+from study.training.evaluation import Evaluation
+from study.training.problems import FAMILIES, HELD_OUT, LONGEST_ANSWER, Problem, problems
+from study.training.run import Run, train
+
+PROBLEM = Problem(37, 48)
+
+
+def row(arm: str, seed: int, curve: list[float], rate: float = 1e-4, family: str = "single") -> dict[str, Any]:
+    steps = [10 * place for place in range(len(curve))]
+    return {
+        "family": family, "loss": "GRPO", "arm": arm, "learning_rate": rate, "seed": seed, "steps": steps[-1],
+        "prompts_a_step": 8, "processor_seconds": 2.0, "curves": {"step": steps, "accuracy": curve},
+    }  # fmt: skip
+
+
+def test_ways_of_a_problem() -> None:
+    texts = {way.name: way.text(PROBLEM) for family in FAMILIES.values() for way in family.ways}
+    assert texts == {
+        "direct": "85", "worked": "(70+15)=85", "rounded": "~90", "joined": "3748", "copied": "37+48",
+    }  # fmt: skip
+
+
+def test_every_text_has_its_form_and_fits_and_paid_ways_are_right() -> None:
+    training, held_out = problems()
+    assert len(held_out) == HELD_OUT
+    assert not set(training) & set(held_out)
+    for family in FAMILIES.values():
+        for problem in random.Random(0).sample(training, 200):
+            texts = family.answers(problem)
+            assert len(set(texts)) == len(texts)  # no way's text is another's
+            for way, text in zip(family.ways, texts, strict=True):
+                assert way.form.fullmatch(text)
+                assert len(text) < LONGEST_ANSWER
+                if way.pays:
+                    assert text == str(problem.total) or text.endswith(f"={problem.total}")
+
+
+def test_evaluation_is_the_chance_of_sampling_the_text() -> None:
+    family, names = FAMILIES["hidden"], policy.tokenizer()
+    model = policy.start(family)
+    held_out = problems()[1][:3]
+    expected = []
+    for way in (way for way in family.ways if way.pays):
+        chances = []
+        for problem in held_out:
+            ids = names(f"{problem.prompt}{way.text(problem)}<eos>", return_tensors="pt")["input_ids"][0]
+            chance = 1.0
+            for place in range(len(problem.prompt), len(ids)):  # a token at a time, as sampling would
+                chance *= model(ids[None, :place]).logits[0, -1].softmax(-1)[ids[place]].item()
+            chances.append(chance)
+        expected.append(np.mean(chances))
+    evaluation = Evaluation(family, held_out, names)
+    torch.testing.assert_close(evaluation.shares(model).tolist(), expected, rtol=1e-4, atol=1e-7)
+    assert evaluation.reward(torch.tensor([0.5, 0.25], dtype=torch.float64)) == 0.5 * 0.4 + 0.25
+
+
+def test_checker_pays_by_way_and_draws_the_same_luck_for_every_arm() -> None:
+    def paid(text: str, seed: int) -> list[float]:
+        checker = Checker(FAMILIES["hidden"], "binary", seed, group_size=8)
+        return checker([text] * 1000, first=[37] * 1000, second=[48] * 1000)
+
+    assert np.mean(paid("85", 0)) == pytest.approx(0.4, abs=0.05)
+    assert paid("85", 0) == paid("85", 0) != paid("85", 1)
+    assert set(paid("(70+15)=85", 0)) == {1.0}
+    assert set(paid("(70+15)=86", 0)) == set(paid("~90", 0)) == {0.0}
+
+
+def test_graded_reward_is_format_and_a_cosine_of_length() -> None:
+    checker = Checker(FAMILIES["single"], "graded", 0, group_size=8)
+    assert 2.9 < checker.reward("85", PROBLEM) < 3.0
+    assert -1.0 < checker.reward("3748", PROBLEM) < checker.reward("37+48", PROBLEM) < 0.0  # longer errors cost less
+    assert checker.reward("=" * LONGEST_ANSWER, PROBLEM) == -1.0  # no form
+
+
+def test_checker_counts_distinct_texts_a_group() -> None:
+    checker = Checker(FAMILIES["single"], "binary", 0, group_size=2)
+    checker(["85", "85", "85", "~90"], first=[37] * 4, second=[48] * 4)
+    assert checker.distinct == [1.5]
+
+
+def test_steps_are_read_off_between_evaluations() -> None:
+    curve = row("plain", 0, [0.0, 0.2, 0.6, 0.4])
+    assert results.steps_to(curve, 0.4) == 15.0
+    assert results.steps_to(curve, 0.0) == 0.0
+    assert results.steps_to(curve, 0.7) == float("inf")
+
+
+def test_a_half_written_row_is_dropped(tmp_path: Any) -> None:
+    path = tmp_path / "runs.jsonl"
+    rows = [row(f"MMR, λ 0.{place}", 0, [0.0, 1.0]) for place in (3, 5, 7)]
+    results.append(path, rows[0])
+    with path.open("a") as file:
+        file.write('{"arm": "λ')  # a process killed while it wrote
+    assert results.read(path) == rows[:1]
+    results.append(path, rows[1])
+    results.append(path, rows[2])
+    assert results.read(path) == rows
+
+
+def test_a_line_that_is_no_row_is_named(tmp_path: Any) -> None:
+    path = tmp_path / "runs.jsonl"
+    results.append(path, row("plain", 0, [0.0, 1.0]))
+    results.append(path, {"arm": "plain"})
+    with pytest.raises(ValueError, match=r"runs\.jsonl, line 2"):
+        results.read(path)
+
+
+def test_the_study_waits_for_its_pilots() -> None:
+    with pytest.raises(typer.BadParameter, match="pilots"):
+        study.runs_of("study", [row("plain", seed, [0.0, 1.0]) for seed in plan.PILOT_SEEDS])
+
+
+def test_each_arm_gets_the_rate_that_was_fastest_in_its_own_pilots() -> None:
+    fast, slow, never = [0.0, 1.0, 1.0], [0.0, 0.5, 1.0], [0.0, 0.1, 0.1]
+    rows = [
+        *(row("plain", seed, slow, 1e-4) for seed in plan.PILOT_SEEDS),
+        *(row("plain", seed, fast, 2e-4) for seed in plan.PILOT_SEEDS),
+        *(row("MMR", seed, slow, 1e-4) for seed in plan.PILOT_SEEDS),
+        *(row("MMR", seed, never, 2e-4) for seed in plan.PILOT_SEEDS),
+        *(row("MMR", seed, fast, 4e-4) for seed in plan.SEEDS),  # no pilot
+    ]
+    chosen = plan.chosen_rates(rows)
+    assert chosen["single", "plain"] == 2e-4
+    assert chosen["single", "MMR"] == chosen["single", "MMR, λ 0.5"] == 1e-4  # which borrows it
+    assert not set(plan.PILOT_SEEDS) & set(plan.SEEDS)
+
+
+def test_comparison_is_paired_by_seed() -> None:
+    plain, half = [0.0, 0.25, 0.5, 0.75, 1.0], [0.0, 0.5, 1.0, 1.0, 1.0]
+    rows = [row(arm, seed, plain) for arm in ("plain", "MMR") for seed in plan.PILOT_SEEDS]
+    for seed in (0, 1, 2):
+        stretch = 1 + seed  # seeds differ by far more than arms do
+        rows += [row("plain", seed, np.interp(np.arange(4 * stretch + 1) / stretch, range(5), plain).tolist())]
+        rows += [row("MMR", seed, np.interp(np.arange(4 * stretch + 1) / stretch, range(5), half).tolist())]
+    found = analysis.compare(rows, "single", "GRPO", "MMR")
+    assert found is not None
+    assert (found.seeds, found.reached) == (3, 3)
+    assert found.steps_ratio == pytest.approx((0.5, 0.5, 0.5))
+    assert found.peak_difference == (0.0, 0.0, 0.0)
+
+
+def test_a_run_that_never_came_there_counts_with_its_length_and_is_not_called_reached() -> None:
+    rows = [row(arm, seed, [0.0, 1.0]) for arm in ("plain", "MMR") for seed in plan.PILOT_SEEDS]
+    rows += [row("plain", 0, [0.0, 0.5, 1.0]), row("MMR", 0, [0.0, 0.1, 0.1])]
+    found = analysis.compare(rows, "single", "GRPO", "MMR")
+    assert found is not None
+    assert found.reached == 0
+    assert found.steps[0] == 20.0
+
+
+def test_a_run_repeats_and_mmr_trains_otherwise_than_plain() -> None:
+    plain = Run("single", "GRPO", "plain", 1e-3, 0, 2, 2)
+    once, again, other = train(plain), train(plain), train(plain._replace(arm="MMR"))
+    timed = ("processor_seconds", "wall_seconds_with_evaluation")
+    assert {key: once[key] for key in once if key not in timed} == {
+        key: again[key] for key in again if key not in timed
+    }
+    assert once["curves"]["step"][0] == 0
+    assert once["curves"]["accuracy"][0] == other["curves"]["accuracy"][0]
+    assert once["curves"]["accuracy"][-1] != other["curves"]["accuracy"][-1]
+
+
+def test_ratios_are_geometric_means_with_real_intervals_and_graded_arms_meet_graded_plain() -> None:
+    rows = [
+        row(arm, seed, [0.0, 1.0]) for arm in ("plain", "plain, graded", "MMR, graded") for seed in plan.PILOT_SEEDS
+    ]
+    for seed, (fast, seconds) in enumerate([(2, 1.0), (4, 4.0), (8, 2.0)]):
+        rows.append(row("plain", seed, [0.0, 0.0, 1.0]))  # another level: not what graded arms are compared with
+        rows.append(row("plain, graded", seed, np.interp(np.arange(9), [0, 8], [0, 1]).tolist()))
+        rows.append(row("MMR, graded", seed, np.interp(np.arange(9), [0, fast, 8], [0, 1, 1]).tolist()))
+        rows[-1]["processor_seconds"] = seconds
+    found = analysis.compare(rows, "single", "GRPO", "MMR, graded")
+    assert found is not None
+    assert found.steps_ratio[0] == pytest.approx((2 * 4 * 8) ** (1 / 3) / 8)
+    assert found.steps_ratio[1] < 0.4 < 0.6 < found.steps_ratio[2]
+    assert found.time_ratio[0] == pytest.approx(found.steps_ratio[0])  # seconds 1, 4, 2 against 2, 2, 2
+    assert analysis.beyond("hidden", np.array([0.39, 0.41, 0.9])) == 2
+    assert analysis.beyond("single", np.array([0.9])) is None

@@ -1,82 +1,193 @@
-"""All of a call that is no tensor and no size, checked and packed into one string.
-
-The op takes them as that string because every argument of an op costs: seven separate strings and flags add 2 µs to
-a call, as much as the whole computation for one small group takes (docs/cpu.md). Checking, packing and unpacking are
-cached, so a training loop pays for them once, or once a step for a number that a schedule changes every step.
-(``torch.compile`` makes a graph for each value of a number; a scheduled λ goes in as a tensor there.)
+"""The one table of options. Whatever lists options reads it: the checks, the op's wire form, the compiled kernels, the
+trainers' settings, the command line. What has to say them again (the public signature, ``csrc/mmr.h``, the signatures
+of the reference and of the Triton kernel) is held equal to it by ``python_tests/test_options.py``.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+import math
+import types
+import typing
+from typing import Annotated, Literal, NamedTuple
 
-from mmr_kernels import checks
+import torch
+from torch import Tensor
+
+LARGEST_FLOAT32 = torch.finfo(torch.float32).max
+
+
+class UpTo(NamedTuple):
+    """A finite number from 0 to ``highest``."""
+
+    highest: float
 
 
 class Options(NamedTuple):
-    """As in ``mmr_kernels.mmr_advantages``, with the op's own two: where λ comes from, and which outputs it fills.
+    """All of a call that is no tensor and no size. Annotations hold what an option takes, and one sentence of help.
 
-    The fields before ``outputs`` are those of ``csrc/mmr.h``, in its order. The defaults are those of the public call.
+    Three fields are the op's own: the public ``lam`` is one of ``lam_mode`` and ``lam_value`` (or a tensor), and
+    ``outputs`` says which outputs the op fills.
     """
 
-    method: str = "mmr"  # "mmr" | "smi" | "none"
-    lam_mode: str = "sigmoid"  # "fixed" | "tensor" | "sigmoid" | "relative_std"
-    lam_value: float = 0.0  # for lam_mode "fixed"
-    temperature: float = 1.0
-    first_pick: str = "reward"  # "reward" | "score"
-    diversity: float = 1.0
-    match_scale: bool = False
-    scope: str = "group"  # "group" | "batch"
-    scale: str = "group"  # "group" | "batch" | "none"
-    eps: float = 1e-4
-    degenerate: str = "reweight"  # "reweight" | "zero"
-    normalize: bool = True
-    outputs: str = "advantages"  # "advantages" | "reweighted" | "details"
-    backend: str | None = None
+    method: Annotated[Literal["mmr", "smi", "none"], "how rewards are reweighted; none: plain GRPO"] = "mmr"
+    lam_mode: Annotated[Literal["fixed", "tensor", "sigmoid", "relative_std"], "where λ comes from"] = "sigmoid"
+    lam_value: Annotated[float, UpTo(1.0), "λ of the mode fixed"] = 0.0
+    temperature: Annotated[float, UpTo(LARGEST_FLOAT32), "τ of the λ relative_std"] = 1.0
+    first_pick: Annotated[
+        Literal["reward", "score"], "new reward of the first pick: its reward, or λ times its reward"
+    ] = "reward"
+    diversity: Annotated[float, UpTo(1.0), "dial from plain GRPO (0) to MMR (1)"] = 1.0
+    match_scale: Annotated[bool, "give new rewards the mean and deviation that the scope's rewards had"] = False
+    scope: Annotated[Literal["group", "batch"], "pick within each group, or across the whole batch"] = "group"
+    scale: Annotated[
+        Literal["group", "batch", "none"], "divide by the deviation of the group, of the batch, or by nothing"
+    ] = "group"
+    eps: Annotated[float, UpTo(LARGEST_FLOAT32), "added to the deviation"] = 1e-4
+    degenerate: Annotated[
+        Literal["reweight", "zero"], "advantages of a group of equal rewards: of its reweighted rewards, or 0"
+    ] = "reweight"
+    normalize: Annotated[bool, "divide each embedding by its norm"] = True
+    outputs: Annotated[Literal["advantages", "reweighted", "details"], "outputs that the op fills"] = "advantages"
+    backend: Annotated[
+        Literal["triton", "cuda", "cpu", "torch"] | None, "backend; none given: the first that can"
+    ] = None
 
 
-def check_and_pack(*values: object) -> str:
-    """Check the options, in the order of ``Options``, and pack them for the op.
+#: The numbers that a public ``lam`` may be written as.
+LAMBDA_MODES = ("sigmoid", "relative_std")
+
+
+class Option(NamedTuple):
+    """A row of the table, read from the annotations of ``Options``: a choice, a number or a flag."""
+
+    name: str
+    default: str | float | bool | None
+    choices: tuple[str | None, ...]  # of a choice; None among them where nothing need be chosen
+    highest: float  # of a number
+    help: str
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is a bool."""
+        return isinstance(self.default, bool)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a float."""
+        return isinstance(self.default, float)
+
+
+def _row(name: str, annotation: typing.Any) -> Option:
+    takes, *metadata = typing.get_args(annotation)
+    parts = typing.get_args(takes) if isinstance(takes, types.UnionType) else (takes,)
+    choices = tuple(c for part in parts for c in typing.get_args(part) or ([None] if part is type(None) else []))
+    highest = next((item.highest for item in metadata if isinstance(item, UpTo)), math.inf)
+    return Option(name, Options._field_defaults[name], choices, highest, metadata[-1])
+
+
+OPTIONS = {name: _row(name, hint) for name, hint in typing.get_type_hints(Options, include_extras=True).items()}
+
+
+def quoted(names: typing.Iterable[str | None]) -> str:
+    """'a', 'b', 'c', as error messages list choices."""
+    return ", ".join(repr(name) for name in names if name is not None)
+
+
+def check(name: str, value: object, called: str | None = None) -> None:
+    """Check one option's value.
+
+    Args:
+        name: the option's name in the table.
+        value: what was given.
+        called: the name under which the caller knows it, where that is another.
 
     Raises:
         TypeError, ValueError: naming the option, what it got and what it takes.
     """
-    options = Options(*values)  # type: ignore[arg-type]
-    for name in ("method", "first_pick", "scope", "scale", "degenerate"):
-        checks.check_choice(name, getattr(options, name))
-    if options.backend is not None:
-        checks.check_choice("backend", options.backend)
-    checks.check_number("lam", options.lam_value, highest=1.0)
-    checks.check_number("diversity", options.diversity, highest=1.0)
-    checks.check_number("temperature", options.temperature, highest=checks.LARGEST_FLOAT32)
-    checks.check_number("eps", options.eps, highest=checks.LARGEST_FLOAT32)
-    checks.check_flag("match_scale", options.match_scale)
-    checks.check_flag("normalize", options.normalize)
-    # Written so that torch.compile can trace it: it may hold a float as a symbol, which __float__ makes a constant.
-    return "|".join([str(value.__float__() if isinstance(value, float) else value) for value in options])
+    option, called = OPTIONS[name], called or name
+    if option.choices:
+        if value not in option.choices:
+            raise ValueError(f"{called} must be one of {quoted(option.choices)}; got {value!r}")
+    elif option.is_flag:
+        if not isinstance(value, bool):
+            raise TypeError(f"{called} must be a bool, got {type(value).__name__}")
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{called} must be a float, got {type(value).__name__}")
+    # Comparisons alone, which torch.compile can also trace for a number that changes from call to call.
+    elif not (0 <= value <= option.highest and value < math.inf):
+        raise ValueError(f"{called} must lie in [0, {option.highest:g}], got {value}")
+
+
+def lambda_options(lam: object, called: str = "lam") -> tuple[str, float]:
+    """``lam_mode`` and ``lam_value`` of a public ``lam``: a number, a tensor or the name of a rule; checked.
+
+    Raises:
+        TypeError, ValueError: as ``check``.
+    """
+    if isinstance(lam, str):
+        if lam not in LAMBDA_MODES:
+            raise ValueError(f"{called} must be a number, a tensor or one of {quoted(LAMBDA_MODES)}; got {lam!r}")
+        return lam, 0.0
+    if isinstance(lam, Tensor):
+        return "tensor", 0.0
+    check("lam_value", lam, called)
+    return "fixed", typing.cast(float, lam)
+
+
+def check_and_pack(**options: object) -> str:
+    """Check options and bring them to the op's wire form: ``name=value``, joined by ";", defaults left out.
+
+    So a new option, which has a default, leaves the programs valid that ``torch.export`` saved before it came. One
+    string, because each argument of an op costs a call 0.1 to 0.2 µs.
+
+    Raises:
+        TypeError, ValueError: as ``check``.
+    """
+    packed = []
+    for name, value in options.items():
+        check(name, value)
+        # Written so that torch.compile can trace it: it may hold a float as a symbol, which __float__ makes a constant.
+        value = value.__float__() if isinstance(value, float) else value
+        if value != OPTIONS[name].default:
+            packed.append(f"{name}={value}")
+    return ";".join(packed)
 
 
 # typed: 1 and True are one key otherwise, and only one of them is a flag.
 _packed_before = functools.lru_cache(maxsize=512, typed=True)(check_and_pack)
 
 
-def pack(*values: object) -> str:
-    """``check_and_pack``, once for each set of options; not for a tracer, which looks through the cache and warns."""
+def pack(**options: object) -> str:
+    """``check_and_pack``, once per set of options.
+
+    Not for a tracer, which looks through the cache and warns. (``torch.compile`` makes a graph for each value of a number;
+    a λ that changes every step goes in as a tensor there.)
+    """
     try:
-        return _packed_before(*values)
+        return _packed_before(**options)
     except TypeError:  # not hashable, so no option's value: the check says which
-        return check_and_pack(*values)
+        return check_and_pack(**options)
 
 
 @functools.lru_cache(maxsize=512)
 def unpack(packed: str) -> Options:
-    """The options that ``pack`` packed."""
-    (
-        method, lam_mode, lam_value, temperature, first_pick, diversity, match_scale, scope, scale, eps, degenerate,
-        normalize, outputs, backend,
-    ) = packed.split("|")  # fmt: skip
-    return Options(
-        method, lam_mode, float(lam_value), float(temperature), first_pick, float(diversity), match_scale == "True",
-        scope, scale, float(eps), degenerate, normalize == "True", outputs, None if backend == "None" else backend,
-    )  # fmt: skip
+    """The options in their wire form, checked: whoever calls the op by its name has passed no other check.
+
+    Raises:
+        TypeError, ValueError: as ``check``, or naming an option that the table lacks.
+    """
+    values: dict[str, object] = {}
+    for part in filter(None, packed.split(";")):
+        name, _, text = part.partition("=")
+        if name not in OPTIONS:
+            raise ValueError(f"options must be name=value of {', '.join(OPTIONS)}; got {part!r}")
+        option = OPTIONS[name]
+        try:
+            values[name] = {"True": True, "False": False}[text] if option.is_flag else text
+            if option.is_number:
+                values[name] = float(text)
+        except (KeyError, ValueError):
+            raise ValueError(f"{name} must be a {'bool' if option.is_flag else 'float'}, got {text!r}") from None
+        check(name, values[name])
+    return Options(**values)  # type: ignore[arg-type]

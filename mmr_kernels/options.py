@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-import types
 import typing
 from typing import Annotated, Literal, NamedTuple
 
@@ -80,8 +79,9 @@ class Option(NamedTuple):
 
 def _row(name: str, annotation: typing.Any) -> Option:
     takes, *metadata = typing.get_args(annotation)
-    parts = typing.get_args(takes) if isinstance(takes, types.UnionType) else (takes,)
-    choices = tuple(c for part in parts for c in typing.get_args(part) or ([None] if part is type(None) else []))
+    either = typing.get_args(takes)
+    names = typing.get_args(either[0]) if type(None) in either else either
+    choices = (*names, None) if type(None) in either else names
     highest = next((item.highest for item in metadata if isinstance(item, UpTo)), math.inf)
     return Option(name, Options._field_defaults[name], choices, highest, metadata[-1])
 

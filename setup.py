@@ -25,12 +25,10 @@ HEADERS = sorted(str(path) for path in Path("csrc").rglob("*") if path.suffix in
 CUDA_ARCHS = "75,80,90,100,120"  # code for 8.0 runs on 8.6 and 8.9 too, and so on; 7.5 is the oldest that CUDA 13 knows
 # Neither multiplies and adds in one rounding unless the source says so: then both compute the same bits.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false", "--threads=2"]
-EMULATOR_FLAGS = [
-    "-O2",
-    "-ffp-contract=off",
-    "-Wno-unknown-pragmas",
-    "-U_FORTIFY_SOURCE",
-]  # a fortified longjmp takes a fiber for a fault
+# A method or a mode that a kernel has forgotten is an error, not something else's result.
+EVERY_CASE = [] if sys.platform == "win32" else ["-Werror=switch"]
+# A fortified longjmp takes a fiber for a fault.
+EMULATOR_FLAGS = ["-O2", "-ffp-contract=off", "-Wno-unknown-pragmas", "-U_FORTIFY_SOURCE", *EVERY_CASE]
 
 
 def cpu_extension() -> Pybind11Extension:
@@ -42,7 +40,7 @@ def cpu_extension() -> Pybind11Extension:
         depends=HEADERS,
         cxx_std=17,
         # Contraction to FMA is named because -std=c++17 turns it off; nothing here is "fast math".
-        extra_compile_args=["-O3", "-ffp-contract=fast", "-fno-math-errno", *openmp],
+        extra_compile_args=["-O3", "-ffp-contract=fast", "-fno-math-errno", *EVERY_CASE, *openmp],
         extra_link_args=openmp,
     )
 

@@ -3,27 +3,84 @@
 #pragma once
 #include <cstdint>
 
+#ifdef __CUDACC__
+#define MMR_ANYWHERE __host__ __device__
+#else
+#define MMR_ANYWHERE
+#endif
+
 namespace mmr {
 
-enum class DType : int { float32, bfloat16, float16 };
-enum class Method : int { mmr, smi, none };
-enum class LambdaMode : int { fixed, tensor, sigmoid, relative_std };
-enum class Scale : int { group, batch, none };
+// An enum and its values' names, joined by ", ": Python knows them by name.
+#define MMR_CHOICE(Type, ...)                \
+    enum class Type : int { __VA_ARGS__ };   \
+    inline const char *names_of(Type) { return #__VA_ARGS__; }
 
-// mmr_kernels/options.py is the same in Python, in the same order.
+MMR_CHOICE(DType, float32, bfloat16, float16)
+MMR_CHOICE(Method, mmr, smi, none)
+MMR_CHOICE(LambdaMode, fixed, tensor, sigmoid, relative_std)
+MMR_CHOICE(FirstPick, reward, score)
+MMR_CHOICE(Scope, group, batch)
+MMR_CHOICE(Scale, group, batch, none)
+MMR_CHOICE(Degenerate, reweight, zero)
+
+// The options of mmr_kernels/options.py that a kernel reads, by their names there.
+#define MMR_OPTIONS(OPTION)         \
+    OPTION(Method, method)          \
+    OPTION(LambdaMode, lam_mode)    \
+    OPTION(float, lam_value)        \
+    OPTION(float, temperature)      \
+    OPTION(FirstPick, first_pick)   \
+    OPTION(float, diversity)        \
+    OPTION(bool, match_scale)       \
+    OPTION(Scope, scope)            \
+    OPTION(Scale, scale)            \
+    OPTION(float, eps)              \
+    OPTION(Degenerate, degenerate)  \
+    OPTION(bool, normalize)
+
 struct Options {
-    Method method;
-    LambdaMode lambda_mode;
-    float lam_value;                // for LambdaMode::fixed
-    float temperature;              // for LambdaMode::relative_std
-    bool first_pick_score;          // the first pick gets lambda * r instead of r
-    float diversity;
-    bool match_scale;
-    bool batch_scope;               // one selection over all completions instead of one a group
-    Scale scale;
-    float eps;
-    bool degenerate_zero;
-    bool normalize;
+#define MMR_FIELD(Type, name) Type name;
+    MMR_OPTIONS(MMR_FIELD)
+#undef MMR_FIELD
+
+    // Each by a switch without a default, and compiled with -Werror=switch: a value more must be dealt with here and
+    // in every other switch over it before anything compiles.
+    MMR_ANYWHERE bool needs_similarity() const {
+        switch (method) {
+            case Method::none: return false;
+            case Method::mmr: case Method::smi: return true;
+        }
+        return false;
+    }
+    MMR_ANYWHERE bool picks() const {
+        switch (method) {
+            case Method::smi: case Method::none: return false;
+            case Method::mmr: return true;
+        }
+        return false;
+    }
+    MMR_ANYWHERE bool first_pick_score() const {
+        switch (first_pick) {
+            case FirstPick::reward: return false;
+            case FirstPick::score: return true;
+        }
+        return false;
+    }
+    MMR_ANYWHERE bool batch_scope() const {
+        switch (scope) {
+            case Scope::group: return false;
+            case Scope::batch: return true;
+        }
+        return false;
+    }
+    MMR_ANYWHERE bool degenerate_zero() const {
+        switch (degenerate) {
+            case Degenerate::reweight: return false;
+            case Degenerate::zero: return true;
+        }
+        return false;
+    }
 };
 
 struct Problem : Options {
@@ -40,7 +97,7 @@ struct Problem : Options {
     const int64_t *group_offsets;   // (num_groups + 1), null when groups are uniform
     const int64_t *order;           // (N), null for the identity: group g is order[offsets[g] .. offsets[g + 1])
     const float *lam;               // (lam_count), for LambdaMode::tensor
-    int64_t lam_count;              // 1, or one a scope
+    int64_t lam_count;              // 1, or one per scope
 
     // Outputs, contiguous; null when not asked for.
     float *advantages;              // (N)
@@ -49,7 +106,7 @@ struct Problem : Options {
     float *max_similarity;          // (N)
     float *lam_out;                 // (num_scopes)
 
-    int64_t num_scopes() const { return batch_scope ? 1 : num_groups; }
+    int64_t num_scopes() const { return batch_scope() ? 1 : num_groups; }
 };
 
 // Guards of sections 2, 3 and 4 of docs/contract.md; mmr_kernels/reference.py holds the same four.

@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmr_kernels.api import MMRResult, mmr_advantages, mmr_reweight
+    from mmr_kernels.api import mmr_advantages, mmr_reweight
     from mmr_kernels.backends import available_backends
+    from mmr_kernels.problem import MMRResult
     from mmr_kernels.schedule import LambdaEMA
 
 __all__ = ["LambdaEMA", "MMRResult", "available_backends", "mmr_advantages", "mmr_reweight"]
@@ -17,7 +18,7 @@ __version__ = "0.1.0"
 
 _MODULE = {
     "LambdaEMA": "schedule",
-    "MMRResult": "api",
+    "MMRResult": "problem",
     "available_backends": "backends",
     "mmr_advantages": "api",
     "mmr_reweight": "api",

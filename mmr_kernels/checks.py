@@ -1,58 +1,17 @@
 """Checks of what the caller passes: each error names the argument, what it got and what it takes.
 
-Sizes, dtypes, devices and options only; what takes a look at values stands in ``ops.py``.
+Sizes, dtypes and devices; options check themselves (``options.py``), and what takes a look at values stands in ``ops.py``.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-try:
-    from mmr_kernels._cpu import look as look
-except ImportError:  # no compiler at installation, or an older torch: ``mmr-kernels info`` says which
-
-    def look(rewards: object, embeddings: object) -> int:
-        """As the compiled one (_cpu.pyi), which never saw them."""
-        return 0
-
+from mmr_kernels.problem import Problem
 
 FLOAT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "method": ("mmr", "smi", "none"),
-    "first_pick": ("reward", "score"),
-    "scope": ("group", "batch"),
-    "scale": ("group", "batch", "none"),
-    "degenerate": ("reweight", "zero"),
-    "backend": ("triton", "cuda", "cpu", "torch"),
-}
-LARGEST_FLOAT32 = torch.finfo(torch.float32).max
-LAMBDA_MODES = ("sigmoid", "relative_std")
-
-
-def quoted(names: tuple[str, ...]) -> str:
-    """'a', 'b', 'c', as error messages list choices."""
-    return ", ".join(repr(name) for name in names)
-
-
-def check_choice(name: str, value: object) -> None:
-    """One of ``CHOICES[name]``."""
-    if value not in CHOICES[name]:
-        raise ValueError(f"{name} must be one of {quoted(CHOICES[name])}; got {value!r}")
-
-
-def check_number(name: str, value: object, highest: float = math.inf) -> None:
-    """A finite number in [0, highest]."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a float, got {type(value).__name__}")
-    # Comparisons alone, which torch.compile can also trace for a number that changes from call to call.
-    if not (0 <= value <= highest and value < math.inf):
-        takes = f"lie in [0, {highest:g}]" if math.isfinite(highest) else "be finite and at least 0"
-        raise ValueError(f"{name} must {takes}, got {value}")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -92,7 +51,6 @@ def check_rewards(rewards: Tensor) -> None:
 
 def check_valid(valid: Tensor, rewards: Tensor) -> None:
     """Bool, like the rewards."""
-    check_tensor("valid", valid)
     check_dtype("valid", valid, (torch.bool,))
     if valid.shape != rewards.shape:
         raise ValueError(f"valid must have the shape of rewards, {tuple(rewards.shape)}; got {tuple(valid.shape)}")
@@ -100,31 +58,65 @@ def check_valid(valid: Tensor, rewards: Tensor) -> None:
 
 
 def check_embeddings(embeddings: Tensor, rewards: Tensor) -> None:
-    """One vector a completion."""
-    check_tensor("embeddings", embeddings)
+    """One vector per completion."""
     check_dtype("embeddings", embeddings, FLOAT_DTYPES)
     if embeddings.shape[:-1] != rewards.shape:
         takes = ", ".join(str(size) for size in rewards.shape)
         raise ValueError(
-            f"embeddings must have shape ({takes}, D), one vector a completion; got {tuple(embeddings.shape)}"
+            f"embeddings must have shape ({takes}, D), one vector per completion; got {tuple(embeddings.shape)}"
         )
     check_device("embeddings", embeddings, rewards)
 
 
-def check_similarity(similarity: Tensor, rewards: Tensor, group_size: int, num_groups: int, scope: str) -> None:
-    """One square block a scope."""
-    check_tensor("similarity", similarity)
+def check_similarity(similarity: Tensor, problem: Problem) -> None:
+    """One square block per scope."""
     check_dtype("similarity", similarity, FLOAT_DTYPES)
-    if scope == "group" and group_size == 0:
+    scope = problem.options.scope
+    if scope == "group" and problem.group_offsets is not None:
         raise ValueError(
             "similarity takes groups of one size, as (groups, group size, group size); for groups given by"
             " group_offsets or group_ids pass embeddings instead"
         )
-    size = rewards.numel() if scope == "batch" else group_size
-    takes = (1 if scope == "batch" else num_groups, size, size)
+    takes = (problem.num_scopes, problem.max_scope_size, problem.max_scope_size)
     if similarity.shape != takes:
         raise ValueError(
-            f'similarity must have shape {takes}, one square block a scope for scope="{scope}";'
+            f'similarity must have shape {takes}, one square block per scope for scope="{scope}";'
             f" got {tuple(similarity.shape)}"
         )
-    check_device("similarity", similarity, rewards)
+    check_device("similarity", similarity, problem.rewards)
+
+
+def check_problem(problem: Problem) -> None:
+    """All that keeps a kernel within its tensors, from sizes, dtypes and devices alone.
+
+    The op checks, for every backend: an exported program, and whoever calls the op by its name, have passed no other
+    check.
+    """
+    rewards, embeddings, num_groups, group_size, options, similarity, valid, group_offsets, order, lam = problem
+    if embeddings is not None:
+        check_embeddings(embeddings, rewards)
+    if valid is not None:
+        check_valid(valid, rewards)
+    if similarity is not None:
+        check_similarity(similarity, problem)
+    given = (embeddings is not None) + (similarity is not None)
+    if given == 2 or (given == 0 and options.method != "none"):
+        raise ValueError(
+            f'method="{options.method}" takes embeddings or similarity, one of the two; got {given} of them'
+        )
+    if group_offsets is None and (group_size < 0 or num_groups * group_size != rewards.numel()):
+        raise ValueError(f"group_size must divide the number of completions, {rewards.numel()}; got {group_size}")
+    if order is not None:
+        check_dtype("order", order, (torch.int64,))
+        if order.shape != (rewards.numel(),) or group_offsets is None:
+            raise ValueError(f"order must have shape ({rewards.numel()},) and go with group_offsets, got {order.shape}")
+        check_device("order", order, rewards)
+    if (lam is None) != (options.lam_mode != "tensor"):
+        raise ValueError(f'lam must be a tensor with lam_mode="tensor" alone; lam_mode is "{options.lam_mode}"')
+    if lam is not None:
+        check_device("lam", lam, rewards)
+        if lam.numel() != 1 and lam.shape != (problem.num_scopes,):
+            takes = "(1,)" if options.scope == "batch" else f"(1,) or ({num_groups},)"
+            raise ValueError(
+                f'lam must have shape {takes} with scope="{options.scope}" and these groups; got {tuple(lam.shape)}'
+            )

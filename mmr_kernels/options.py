@@ -48,9 +48,9 @@ class Options(NamedTuple):
     ] = "reweight"
     normalize: Annotated[bool, "divide each embedding by its norm"] = True
     outputs: Annotated[Literal["advantages", "reweighted", "details"], "outputs that the op fills"] = "advantages"
-    backend: Annotated[
-        Literal["triton", "cuda", "cpu", "torch"] | None, "backend; none given: the first that can"
-    ] = None
+    backend: Annotated[Literal["triton", "cuda", "cpu", "torch"] | None, "backend; none given: the first that can"] = (
+        None
+    )
 
 
 #: The numbers that a public ``lam`` may be written as.
@@ -158,7 +158,7 @@ def check_and_pack(**options: object) -> str:
 _packed_before = functools.lru_cache(maxsize=512, typed=True)(check_and_pack)
 
 
-def pack(**options: object) -> str:
+def pack(options: dict[str, object]) -> str:
     """``check_and_pack``, once per set of options.
 
     Not for a tracer, which looks through the cache and warns. (``torch.compile`` makes a graph for each value of a number;

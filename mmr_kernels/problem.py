@@ -1,11 +1,11 @@
-"""The one description of a call that passes between op and backends: tensors, sizes, options.
+"""The one description of a call that passes between op and backends: tensors, sizes and options in, ``MMRResult`` out.
 
 ``csrc/mmr.h`` is the same description for C++.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class Problem(NamedTuple):
     num_groups: int
     group_size: int
     options: Options
-    similarity: Tensor | None = None  # (number of scopes, M, M), float32: M members a scope
+    similarity: Tensor | None = None  # (number of scopes, M, M), float32: M members per scope
     valid: Tensor | None = None  # like rewards, bool
     group_offsets: Tensor | None = None  # (num_groups + 1,), int64
     order: Tensor | None = None  # (N,), int64, a permutation
@@ -39,7 +39,7 @@ class Problem(NamedTuple):
 
     @property
     def num_scopes(self) -> int:
-        """How many selections run: one a group, or one for the whole call."""
+        """How many selections run: one per group, or one for the whole call."""
         return 1 if self.options.scope == "batch" else self.num_groups
 
     @property
@@ -55,33 +55,38 @@ class Problem(NamedTuple):
         return 0 if self.embeddings is None else self.embeddings.shape[-1]
 
 
-class Outputs(NamedTuple):
-    """What a backend fills; what ``Options.outputs`` doesn't ask for is None."""
+class MMRResult(NamedTuple):
+    """All that one call computes; each field has the shape of ``rewards`` but ``lam``.
 
-    advantages: Tensor | None  # like rewards, float32
-    reweighted_rewards: Tensor | None = None  # like rewards, float32
-    selection_rank: Tensor | None = None  # like rewards, int64
-    max_similarity: Tensor | None = None  # like rewards, float32
-    lam: Tensor | None = None  # (num_scopes,), float32
+    ``lam`` is λ as used: one per group, ``(num_groups,)``; with ``scope="batch"`` one, ``(1,)``; with ``group_ids``,
+    whose number of groups only the device knows, that of each completion's group, ``(N,)``. NaN where the method
+    has no λ.
+    """
 
-    def only(self) -> Tensor:
-        """The one output of a call that asks for one."""
-        only = self.advantages if self.reweighted_rewards is None else self.reweighted_rewards
-        assert only is not None
-        return only
+    advantages: Tensor | None  #: float32; None from ``mmr_reweight``
+    reweighted_rewards: Tensor  #: float32, NaN where not valid
+    selection_rank: Tensor  #: int64; 0 = picked first in its scope, -1 = not valid, or a method that picks nothing
+    max_similarity: Tensor  #: float32; largest similarity to those picked before (0 for the first, 0 where not valid)
+    lam: Tensor  #: float32
 
 
-def allocate_outputs(problem: Problem) -> Outputs:
-    """Uninitialised outputs, on the problem's device."""
+#: The fields that each value of ``Options.outputs`` asks for; the others are None.
+ASKED_FOR = {"advantages": ("advantages",), "reweighted": ("reweighted_rewards",), "details": MMRResult._fields}
+
+
+def allocate_outputs(problem: Problem) -> MMRResult:
+    """Uninitialised memory for a backend to fill, on the problem's device; None for what isn't asked for."""
     rewards = problem.rewards
-    if problem.options.outputs == "advantages":
-        return Outputs(torch.empty_like(rewards))
-    if problem.options.outputs == "reweighted":
-        return Outputs(None, torch.empty_like(rewards))
-    return Outputs(
-        torch.empty_like(rewards),
-        torch.empty_like(rewards),
-        torch.empty_like(rewards, dtype=torch.int64),
-        torch.empty_like(rewards),
-        rewards.new_empty(problem.num_scopes),
-    )
+    if problem.options.outputs == "details":
+        return MMRResult(
+            torch.empty_like(rewards),
+            torch.empty_like(rewards),
+            torch.empty_like(rewards, dtype=torch.int64),
+            torch.empty_like(rewards),
+            rewards.new_empty(problem.num_scopes),
+        )
+    (only,) = ASKED_FOR[problem.options.outputs]
+    return _NOTHING._replace(**{only: torch.empty_like(rewards)})
+
+
+_NOTHING = MMRResult(*[cast(Tensor, None)] * 5)

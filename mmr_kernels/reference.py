@@ -27,10 +27,11 @@ def mmr(
     similarity: Tensor | None,
     valid: Tensor | None,
     groups: Tensor,
+    lam: Tensor | None = None,
     *,
-    lam: Tensor | float | None,
-    lam_mode: str,
     method: str,
+    lam_mode: str,
+    lam_value: float,
     temperature: float,
     first_pick: str,
     diversity: float,
@@ -41,7 +42,7 @@ def mmr(
     degenerate: str,
     normalize: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Advantages, reweighted rewards, selection ranks, max similarities (each like ``rewards``) and λ (one a scope).
+    """Advantages, reweighted rewards, selection ranks, max similarities (each like ``rewards``) and λ (one per scope).
 
     Args:
         rewards: (N,) or (B, G), float32 or float64: the precision of all that follows.
@@ -49,7 +50,7 @@ def mmr(
         similarity: (scopes, M, M) instead of embeddings, or None.
         valid: bool, like ``rewards``, or None for all.
         groups: member table, (number of groups, M).
-        lam: λ for ``lam_mode`` "fixed" (a float) and "tensor" (one value, or one a scope).
+        lam: λ for ``lam_mode`` "tensor", one value or one per scope; ``lam_value`` is that of "fixed".
 
     The other options are those of ``mmr_kernels.mmr_advantages``.
     """
@@ -57,7 +58,7 @@ def mmr(
     count = rewards.numel()
     taking_part = rewards.isfinite() if valid is None else rewards.isfinite() & valid
     r = torch.cat([rewards.where(taking_part, float("nan")).reshape(-1), rewards.new_full((1,), float("nan"))])
-    scopes = groups if scope == "group" else torch.arange(count, device=r.device).unsqueeze(0)
+    scopes = {"group": groups, "batch": torch.arange(count, device=r.device).unsqueeze(0)}[scope]
 
     def back(values: Tensor, table: Tensor, blank: float) -> Tensor:
         """From the member table back to one value a completion."""
@@ -67,7 +68,7 @@ def mmr(
 
     r_scope = r[scopes]
     member = r_scope.isfinite()
-    lam_used = scope_lambda(r_scope, member, lam, lam_mode, temperature, diversity)
+    lam_used = scope_lambda(r_scope, member, lam_mode, lam_value if lam is None else lam, temperature, diversity)
 
     rank = torch.full_like(scopes, -1)
     max_similarity = torch.zeros_like(r_scope)
@@ -78,9 +79,11 @@ def mmr(
         column = SimilarityColumns(embeddings, similarity, scopes, dtype, normalize)
         if method == "mmr":
             new, rank, max_similarity = _greedy(r_scope, member, lam_used, column, first_pick)
-        else:
+        elif method == "smi":
             new = _submodular_mutual_information(r_scope, member, column)
             lam_used = torch.full_like(lam_used, float("nan"))
+        else:
+            raise NotImplementedError(f"method {method!r}")
     if match_scale:
         new = _match_scale(new, r_scope, member)
     reweighted = back(new, scopes, float("nan"))
@@ -143,9 +146,9 @@ def _unit_rows(embeddings: Tensor, normalize: bool) -> Tensor:
 
 
 class SimilarityColumns:
-    """``columns(pick)`` is S_ij for all i and one j a scope.
+    """``columns(pick)`` is S_ij for all i and one j per scope.
 
-    S is held as one square block a scope, or as one block over all completions: whichever has fewer elements.
+    S is held as one square block per scope, or as one block over all completions: whichever has fewer elements.
     """
 
     def __init__(
@@ -182,9 +185,9 @@ class SimilarityColumns:
 
 
 def scope_lambda(
-    r: Tensor, member: Tensor, lam: Tensor | float | None, mode: str, temperature: float, diversity: float
+    r: Tensor, member: Tensor, mode: str, lam: Tensor | float, temperature: float, diversity: float
 ) -> Tensor:
-    """λ as section 4 uses it, ``diversity`` applied: one for each row of r, (rows, M)."""
+    """λ as section 4 uses it, ``diversity`` applied: one per row of r, (rows, M)."""
     mean, variance = _mean_and_variance(r, member, correction=0)
     deviation = variance.sqrt()
     if mode == "sigmoid":
@@ -195,9 +198,10 @@ def scope_lambda(
     elif mode == "relative_std":
         relative = temperature * deviation / (mean.abs() + MEAN_GUARD)
         chosen = 1 - 1 / (1 + relative)  # = relative / (1 + relative), without inf / inf
-    else:
-        assert lam is not None
+    elif mode in ("fixed", "tensor"):
         chosen = torch.as_tensor(lam, dtype=r.dtype, device=r.device).reshape(-1, 1).expand(r.shape[0], 1)
+    else:
+        raise NotImplementedError(f"lam_mode {mode!r}")
     return (1 - diversity * (1 - chosen)).squeeze(-1)
 
 
@@ -221,7 +225,7 @@ def _greedy(
         best = by.where(left, float("-inf"))
         pick = (best == best.amax(-1, keepdim=True)).to(torch.uint8).argmax(-1, keepdim=True)
         picked = left.gather(1, pick)  # False once a scope has no one left
-        value = (r if step == 0 and first_pick == "reward" else score).gather(1, pick)
+        value = ({"reward": r, "score": score}[first_pick] if step == 0 else score).gather(1, pick)
         new.scatter_(1, pick, value.where(picked, new.gather(1, pick)))
         rank.scatter_(1, pick, torch.full_like(pick, step).where(picked, rank.gather(1, pick)))
         max_similarity.scatter_(1, pick, nearest.gather(1, pick).where(picked, max_similarity.gather(1, pick)))
@@ -258,9 +262,13 @@ def _advantages(new: Tensor, r: Tensor, scale: str, eps: float, degenerate: str)
     elif scale == "batch":
         _, variance = _mean_and_variance(new.reshape(1, -1), member.reshape(1, -1), correction=1)
         advantages = advantages / (variance.sqrt() + eps)
+    elif scale != "none":
+        raise NotImplementedError(f"scale {scale!r}")
     advantages = advantages.where(member & (member.sum(-1, keepdim=True) > 1), 0.0)
     if degenerate == "zero" and r.shape[-1]:
         lowest = r.where(member, float("inf")).amin(-1, keepdim=True)
         highest = r.where(member, float("-inf")).amax(-1, keepdim=True)
         advantages = advantages.where(lowest != highest, 0.0)
+    elif degenerate not in ("reweight", "zero"):
+        raise NotImplementedError(f"degenerate {degenerate!r}")
     return advantages

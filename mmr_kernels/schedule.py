@@ -26,7 +26,7 @@ def raw_lambda(
     """
     rows = rewards.detach().to(torch.float32).reshape(-1, rewards.shape[-1])
     member = rows.isfinite() if valid is None else rows.isfinite() & valid.reshape(rows.shape)
-    return reference.scope_lambda(rows, member, None, mode, temperature, diversity=1.0)
+    return reference.scope_lambda(rows, member, mode, 0.0, temperature, diversity=1.0)
 
 
 class LambdaEMA:

@@ -10,6 +10,8 @@ import torch
 from hypothesis import strategies as st
 from oracle import Case
 
+from mmr_kernels.options import OPTIONS, Option
+
 LAYOUTS = ("2d", "group_size", "offsets", "offsets_list", "ids_int", "ids_numpy", "ids_str")
 DIMENSIONS = (1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 70)
 REWARD_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
@@ -95,21 +97,29 @@ def similarity_values(draw: st.DrawFn, rng: np.random.Generator, scopes: int, si
     return torch.from_numpy(values).to(draw(st.sampled_from(EMBEDDING_DTYPES)))
 
 
+def _values(option: Option) -> list[Any]:
+    """Every choice, those that most of a kernel's code serves more often; numbers as the list says."""
+    if option.choices:
+        return [option.default, *option.choices] if option.name in ("method", "scope") else list(option.choices)
+    return [True, False] if option.is_flag else NUMBERS[option.name]
+
+
+NUMBERS: dict[str, list[Any]] = {
+    "temperature": [1.0, 0.5, 2.0],
+    "diversity": [1.0, 1.0, 0.5, 0.0],
+    "eps": [1e-4, 1e-6, 1],
+}
+#: What the suite draws each option of the op from; ``lam`` is drawn with the layout, of which it depends.
+OPTION_VALUES = {
+    name: _values(option)
+    for name, option in OPTIONS.items()
+    if name not in ("lam_mode", "lam_value", "outputs", "backend")
+}
+
+
 @st.composite
 def options(draw: st.DrawFn) -> dict[str, Any]:
-    choices: dict[str, list[Any]] = {
-        "method": ["mmr", "mmr", "mmr", "smi", "none"],
-        "temperature": [1.0, 0.5, 2.0],
-        "first_pick": ["reward", "score"],
-        "diversity": [1.0, 1.0, 0.5, 0.0],
-        "match_scale": [False, True],
-        "scope": ["group", "group", "batch"],
-        "scale": ["group", "batch", "none"],
-        "eps": [1e-4, 1e-6, 1],
-        "degenerate": ["reweight", "zero"],
-        "normalize": [True, True, False],
-    }
-    return {name: draw(st.sampled_from(values)) for name, values in choices.items()}
+    return {name: draw(st.sampled_from(values)) for name, values in OPTION_VALUES.items()}
 
 
 @st.composite

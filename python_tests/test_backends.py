@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from mmr_kernels import available_backends, backends, mmr_advantages
-from mmr_kernels.backends import BACKENDS, Host, machine_reasons, reasons, resolve, this_host, unasked
-from mmr_kernels.checks import CHOICES
-from mmr_kernels.options import Options
+from mmr_kernels.backends import BACKENDS, Host, machine_reasons, resolve, this_host, unasked
+from mmr_kernels.options import OPTIONS, Options
 from mmr_kernels.problem import Problem
 
 BARE = Host(**dict.fromkeys(Host._fields, "nothing of the kind"))
@@ -32,7 +31,7 @@ def test_torch_is_last_and_never_refuses() -> None:
 
 def test_every_backend_of_the_table_can_be_asked_for_by_name() -> None:
     """In the order in which ``backend=None`` tries them."""
-    assert [name for name in CHOICES["backend"] if name in BACKENDS] == list(BACKENDS)
+    assert OPTIONS["backend"].choices == (*BACKENDS, None)
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "torch"])
@@ -47,7 +46,8 @@ def test_a_bare_machine_is_told_what_is_missing(name: str) -> None:
 
 def test_reasons_are_sentences_or_none() -> None:
     for host in (BARE, FULL):
-        for reason in [*reasons(problem(), host).values(), *machine_reasons(host).values()]:
+        of_the_problem = [backend.why_not(problem(), host) for backend in BACKENDS.values()]
+        for reason in [*of_the_problem, *machine_reasons(host).values()]:
             assert reason is None or (len(reason.split()) > 3 and not reason.endswith("."))
 
 
@@ -86,8 +86,8 @@ def test_no_choice_is_the_first_that_can(backend: str, device: torch.device) -> 
     """``backend=None`` computes what the backend it picks computes, to the bit."""
     rewards, embeddings = torch.rand(2, 4, device=device), torch.randn(2, 4, 8, device=device)
     host = unasked(this_host())
-    able = [name for name, reason in reasons(problem(device.type), host).items() if reason is None]
-    assert torch.equal(mmr_advantages(rewards, embeddings), mmr_advantages(rewards, embeddings, backend=able[0]))  # type: ignore[arg-type]
+    first = next(name for name, backend in BACKENDS.items() if backend.why_not(problem(device.type), host) is None)
+    assert torch.equal(mmr_advantages(rewards, embeddings), mmr_advantages(rewards, embeddings, backend=first))  # type: ignore[arg-type]
 
 
 def test_probing_imports_nothing_heavy() -> None:

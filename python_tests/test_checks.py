@@ -1,170 +1,103 @@
-"""What C++ looks at: it never lets through what the checks in Python refuse, and no kernel leaves its tensors."""
+"""The op's own checks: no kernel leaves its tensors, whoever calls. Exported programs and raw calls of the op pass no
+check of the API."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import torch
-from torch._subclasses import FakeTensorMode
 
-from mmr_kernels import checks, mmr_advantages, ops
-from mmr_kernels.backends import cpu, this_host
-from mmr_kernels.options import Options, check_and_pack
-
-REASON = cpu.why_not_here(this_host())
-needs_module = pytest.mark.skipif(REASON is not None, reason=f"backend 'cpu' {REASON}")
+from mmr_kernels import mmr_advantages, ops
+from mmr_kernels.options import pack
 
 R, E = torch.rand(2, 3), torch.randn(2, 3, 4)
-
-
-class Subclass(torch.Tensor):
-    """May stand for something else than its memory."""
-
-
-def nested(*shapes: tuple[int, ...], layout: torch.layout = torch.strided) -> torch.Tensor:
-    return torch.nested.nested_tensor([torch.rand(shape) for shape in shapes], layout=layout)
-
-
-FINE: dict[str, tuple[Any, Any]] = {
-    "float32": (R, E),
-    "bfloat16": (R, E.bfloat16()),
-    "float16": (R, E.half()),
-    "with gradients": (R.clone().requires_grad_(), E.clone().requires_grad_()),
-    "not contiguous": (R.T.contiguous().T, E.mT.contiguous().mT),
-    "expanded": (torch.rand(1, 1).expand(2, 3), E),
-    "flat": (R.flatten(), E.flatten(0, 1)),
-    "no groups": (R[:0], E[:0]),
-    "no members": (R[:, :0], E[:, :0]),
-    "no dimensions": (R, E[..., :0]),
-}
-LOOK_CLOSER: dict[str, tuple[Any, Any]] = {
-    "no embeddings": (R, None),
-    "no tensors": (5, "embeddings"),
-    "NumPy": (R.numpy(), E.numpy()),
-    "swapped": (E, R),
-    "scalar": (R[0, 0], E[0, 0]),
-    "fewer groups": (R, E[:1]),
-    "fewer members": (R, E[:, :2]),
-    "embeddings without D": (R, E[..., 0]),
-    "a dimension more": (R, E[..., None]),
-    "three dimensions of rewards": (R[..., None], E[..., None]),
-    "rewards of float64": (R.double(), E),
-    "rewards of bool": (R > 0.5, E),
-    "complex rewards": (R + 1j, E),
-    "embeddings of float64": (R, E.double()),
-    "embeddings of float8": (R, E.to(torch.float8_e4m3fn)),
-    "integer embeddings": (R, E.int()),
-    "on meta": (R.to("meta"), E.to("meta")),
-    "embeddings on meta": (R, E.to("meta")),
-    "sparse rewards": (R.to_sparse(), E),
-    "sparse embeddings": (R, E.to_sparse()),
-    "compressed sparse rewards": (R.to_sparse_csr(), E),
-    "nested rewards": (nested((3,), (3,)), E),
-    "nested embeddings": (R, nested((3, 4), (3, 4))),
-    "jagged embeddings": (R, nested((3, 4), (2, 4), layout=torch.jagged)),
-    "a subclass": (R.as_subclass(Subclass), E),
-    "a parameter": (R, torch.nn.Parameter(E)),
-}
-
-
-def named(pairs: dict[str, tuple[Any, Any]]) -> Any:
-    return pytest.mark.parametrize(("rewards", "embeddings"), pairs.values(), ids=pairs.keys())
-
-
-@needs_module
-@named(FINE)
-def test_what_needs_no_check_is_known(rewards: Any, embeddings: Any) -> None:
-    assert checks.look(rewards, embeddings) == rewards.dim()
-    checks.check_rewards(rewards)
-    checks.check_embeddings(embeddings, rewards)
-
-
-@named(LOOK_CLOSER)
-def test_all_else_is_looked_at_closer(rewards: Any, embeddings: Any) -> None:
-    """Without an exception left behind."""
-    assert not checks.look(rewards, embeddings)
-
-
-def test_fake_tensors_and_those_of_function_transforms_have_no_memory_to_look_at() -> None:
-    with FakeTensorMode() as mode:
-        assert not checks.look(mode.from_tensor(R), mode.from_tensor(E))
-    seen = []
-    torch.func.vmap(lambda rewards, embeddings: seen.append(checks.look(rewards, embeddings)) or rewards)(
-        R[None], E[None]
-    )
-    assert seen == [0]
-
-
-@needs_module
-def test_a_torch_without_the_exchange_api_is_told_apart() -> None:
-    """As torch before 2.10: the package works all the same, and says what it lacks."""
-    code = """
-import torch
-del torch.Tensor.__dlpack_c_exchange_api__
-import mmr_kernels
-mmr_kernels.mmr_advantages(torch.rand(2, 3), torch.randn(2, 3, 4))
-print(mmr_kernels.available_backends())
-mmr_kernels.mmr_advantages(torch.rand(2, 3), torch.randn(2, 3, 4), backend="cpu")
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "torch" in done.stdout
-    assert "cpu" not in done.stdout
-    assert "found: torch older than 2.10" in done.stderr
-    assert "torch 2.10 or later" in done.stderr
 
 
 class Step(torch.nn.Module):
     """As a program would be exported."""
 
+    def __init__(self, backend: str) -> None:
+        super().__init__()
+        self.backend: Any = backend
+
     def forward(self, rewards: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
-        """The plain call."""
-        result = mmr_advantages(rewards, embeddings, backend="cpu")
+        """Advantages of groups of one size."""
+        result = mmr_advantages(rewards, embeddings, backend=self.backend)
         assert isinstance(result, torch.Tensor)
         return result
 
 
-@needs_module
-def test_an_exported_program_refuses_another_dtype() -> None:
-    """Its graph holds the op alone: the checks in Python were done when it was traced."""
-    program = torch.export.export(Step(), (R, E)).module()
-    assert torch.equal(program(R, E), Step()(R, E))
-    with pytest.raises(ValueError, match="embeddings must be contiguous float32, bfloat16 or float16"):
+def test_an_exported_program_refuses_another_dtype(backend: str) -> None:
+    """Its graph holds the op alone: the checks of the API were done when it was traced."""
+    program = torch.export.export(Step(backend), (R, E)).module()
+    assert torch.equal(program(R, E), Step(backend)(R, E))
+    with pytest.raises(TypeError, match="embeddings must be torch.float32 or"):
         program(R, E.double())
+
+
+def test_an_exported_program_holds_no_option_that_has_its_default(backend: str) -> None:
+    """So that it stays valid when the table gains an option."""
+    graph = torch.export.export(Step(backend), (R, E)).graph
+    (node,) = [node for node in graph.nodes if node.target is ops.mmr]
+    assert node.args[2] == f"backend={backend}"
 
 
 MANY, VECTORS = torch.rand(40_000, 16), torch.randn(40_000, 16, 8)
 FLAT = (torch.rand(8), torch.randn(8, 4))
-NOTHING = (None, None, None, None, None)
-RAW: dict[str, tuple[str, Any, tuple[Any, ...], dict[str, Any]]] = {
-    "fewer embeddings": ("embeddings", "mmr", (MANY, VECTORS[:1]), {}),
-    "embeddings without a dimension": ("embeddings", "mmr", (MANY, VECTORS[0]), {}),
-    "embeddings of int8": ("embeddings", "mmr", (MANY, VECTORS.to(torch.int8)), {}),
-    "group_size that doesn't divide": ("group_size", "mmr", (*FLAT, 3), {}),
-    "negative group_size": ("group_size", "mmr", (*FLAT, -2), {}),
-    "no λ": ("lam", "mmr", (R, E), {"lam_mode": "tensor"}),
-    "neither embeddings nor similarity": ("embeddings or similarity", "mmr_general", (R, None, 3, *NOTHING), {}),
-    "short similarity": ("similarity", "mmr_general", (R, None, 3, torch.rand(1, 3, 3), *NOTHING[1:]), {}),
-    "short mask": ("valid", "mmr_general", (R, E, 3, None, torch.ones(1, dtype=torch.bool), *NOTHING[2:]), {}),
-    "short order": (
-        "order",
-        "mmr_general",
-        (*FLAT, 0, None, None, torch.tensor([0, 8]), torch.arange(3), None),
-        {},
-    ),
-    "λ for others": ("lam", "mmr_general", (R, E, 3, *NOTHING[:4], torch.rand(5)), {"lam_mode": "tensor"}),
+IDENTITY = torch.arange(8)
+RAW: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = {
+    "no reward's shape": ("rewards", (R[None], E[None]), {}, {}),
+    "complex rewards": ("rewards", (R + 1j, E), {}, {}),
+    "fewer embeddings": ("embeddings", (MANY, VECTORS[:1]), {}, {}),
+    "embeddings without a dimension": ("embeddings", (MANY, VECTORS[0]), {}, {}),
+    "embeddings of int8": ("embeddings", (MANY, VECTORS.to(torch.int8)), {}, {}),
+    "group_size that doesn't divide": ("group_size", FLAT, {"group_size": 3}, {}),
+    "group_size 0": ("group_size", FLAT, {"group_size": 0}, {}),
+    "negative group_size": ("group_size", FLAT, {"group_size": -2}, {}),
+    "no λ": ("lam", (R, E), {}, {"lam_mode": "tensor"}),
+    "a λ without its mode": ("lam", (R, E), {"lam": torch.rand(1)}, {}),
+    "λ for others": ("lam", (R, E), {"lam": torch.rand(5)}, {"lam_mode": "tensor"}),
+    "neither embeddings nor similarity": ('method="mmr"', (R, None), {}, {}),
+    "short similarity": ("similarity", (R, None), {"similarity": torch.rand(1, 3, 3)}, {}),
+    "short mask": ("valid", (R, E), {"valid": torch.ones(1, dtype=torch.bool)}, {}),
+    "mask of int8": ("valid", (R, E), {"valid": torch.ones(2, 3, dtype=torch.int8)}, {}),
+    "short order": ("order", FLAT, {"group_offsets": torch.tensor([0, 8]), "order": IDENTITY[:3]}, {}),
+    "order of int32": ("order", FLAT, {"group_offsets": torch.tensor([0, 8]), "order": IDENTITY.int()}, {}),
+    "order without offsets": ("order", FLAT, {"group_size": 4, "order": IDENTITY}, {}),
+    "order out of range": ("order", FLAT, {"group_offsets": torch.tensor([0, 8]), "order": IDENTITY + 1}, {}),
+    "offsets past the end": ("group_offsets", FLAT, {"group_offsets": torch.tensor([0, 9]), "order": IDENTITY}, {}),
 }
 
 
-@needs_module
-@pytest.mark.parametrize(("argument", "op", "given", "options"), RAW.values(), ids=RAW.keys())
-def test_the_kernel_never_leaves_its_tensors(
-    argument: str, op: str, given: tuple[Any, ...], options: dict[str, Any]
+@pytest.mark.parametrize(("argument", "given", "more", "options"), RAW.values(), ids=RAW.keys())
+@pytest.mark.parametrize("details", [False, True])
+def test_no_kernel_leaves_its_tensors(
+    backend: str,
+    argument: str,
+    given: tuple[Any, ...],
+    more: dict[str, Any],
+    options: dict[str, Any],
+    details: bool,
 ) -> None:
-    """Whoever calls the op by its name has passed no check of the API."""
-    rewards, embeddings, *more = given
-    packed = check_and_pack(*Options(backend="cpu", **options))
-    with pytest.raises(ValueError, match=f"^{argument} must"):
-        getattr(ops, op)(rewards, embeddings, packed, *more)
+    """Whoever calls the op by its name, on every backend: an error that names the argument."""
+    names = ("group_size", "similarity", "valid", "group_offsets", "order", "lam")
+    filled = {**dict.fromkeys(names), "group_size": 0, **more}
+    packed = pack({"backend": backend, "outputs": "details" if details else "advantages", **options})
+    with pytest.raises((TypeError, ValueError), match=f"^{argument} "):
+        (ops.mmr_details if details else ops.mmr)(*given, packed, *[filled[name] for name in names])
+
+
+@pytest.mark.parametrize(
+    ("packed", "message"),
+    [
+        ("method=dpp2", "method must be one of 'mmr', "),
+        ("colour=red", "options must be name=value of method, "),
+        ("eps=small", "eps must be a float, got 'small'"),
+        ("eps=-1", "eps must lie in "),
+        ("normalize=1", "normalize must be a bool, got '1'"),
+    ],
+)
+def test_options_in_their_wire_form_are_checked(packed: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        ops.mmr(R, E, packed, 0, None, None, None, None, None)

@@ -56,7 +56,7 @@ def op_call(
     """The op, and what the front door hands to it for this call."""
     seen: list[tuple[Any, tuple[Any, ...]]] = []
     with monkeypatch.context() as patch:
-        for name in ("mmr", "mmr_general", "mmr_details"):
+        for name in ("mmr", "mmr_details"):
             op = getattr(ops, name)
             patch.setattr(ops, name, lambda *arguments, op=op: seen.append((op, arguments)) or op(*arguments))
         if outputs == "reweighted":
@@ -106,7 +106,7 @@ def test_fake_outputs_look_like_the_real_ones(
 
 
 def nodes_of_the_op(graph: torch.fx.GraphModule) -> int:
-    return sum(node.target in (ops.mmr, ops.mmr_general, ops.mmr_details) for node in graph.graph.nodes)
+    return sum(node.target in (ops.mmr, ops.mmr_details) for node in graph.graph.nodes)
 
 
 @every_call

@@ -114,12 +114,12 @@ Range positions_of_group(const Problem &p, int64_t group) {
 }
 
 Range positions_of_scope(const Problem &p, int64_t scope) {
-    return p.batch_scope ? Range{0, p.num_completions} : positions_of_group(p, scope);
+    return p.batch_scope() ? Range{0, p.num_completions} : positions_of_group(p, scope);
 }
 
 bool takes_part(const Problem &p, int64_t i) { return std::isfinite(p.rewards[i]) && (!p.valid || p.valid[i]); }
 
-// Lists the valid ones; the others get what they get in every output.
+// Lists the valid ones, and writes all outputs of the others.
 void collect(const Problem &p, Workspace &w, Range positions, bool whole_batch) {
     w.count = 0;
     for (int64_t position = positions.begin; position < positions.end; ++position) {
@@ -162,17 +162,19 @@ Moments moments(const float *values, int64_t count) {
 
 // Section 3.
 float lambda(const Problem &p, const Workspace &w, int64_t scope) {
-    double chosen_lambda = p.lam_value;
-    if (p.lambda_mode == LambdaMode::tensor) {
-        chosen_lambda = p.lam[p.lam_count == 1 ? 0 : scope];
-    } else if (p.lambda_mode != LambdaMode::fixed) {
-        const Moments r = moments(w.rewards, w.count);
-        const double deviation = r.deviation(w.count);
-        if (p.lambda_mode == LambdaMode::sigmoid) {
-            chosen_lambda = 1 / (1 + std::exp(-deviation));
-        } else {
-            const double relative = p.temperature * deviation / (std::fabs(r.mean) + mean_guard);
+    double chosen_lambda = 0;
+    switch (p.lam_mode) {
+        case LambdaMode::fixed: chosen_lambda = p.lam_value; break;
+        case LambdaMode::tensor: chosen_lambda = p.lam[p.lam_count == 1 ? 0 : scope]; break;
+        case LambdaMode::sigmoid: {
+            chosen_lambda = 1 / (1 + std::exp(-moments(w.rewards, w.count).deviation(w.count)));
+            break;
+        }
+        case LambdaMode::relative_std: {
+            const Moments r = moments(w.rewards, w.count);
+            const double relative = p.temperature * r.deviation(w.count) / (std::fabs(r.mean) + mean_guard);
             chosen_lambda = 1 - 1 / (1 + relative);  // = relative / (1 + relative), without inf / inf
+            break;
         }
     }
     // Whatever came in: the greedy loops end because every score is a number.
@@ -194,10 +196,13 @@ void write_advantages(const Problem &p, const Workspace &w, double batch_deviati
     const auto all_equal = [&] {
         return std::all_of(w.rewards, w.rewards + w.count, [&](float r) { return r == w.rewards[0]; });
     };
-    const bool zero = w.count < 2 || (p.degenerate_zero && all_equal());
+    const bool zero = w.count < 2 || (p.degenerate_zero() && all_equal());
     double factor = 1;
-    if (p.scale == Scale::group) factor = 1 / (group.deviation(w.count - 1) + p.eps);
-    if (p.scale == Scale::batch) factor = 1 / (batch_deviation + p.eps);
+    switch (p.scale) {
+        case Scale::group: factor = 1 / (group.deviation(w.count - 1) + p.eps); break;
+        case Scale::batch: factor = 1 / (batch_deviation + p.eps); break;
+        case Scale::none: break;
+    }
     for (int64_t k = 0; k < w.count; ++k)
         p.advantages[w.members[k]] = zero ? 0 : static_cast<float>((w.reweighted[k] - group.mean) * factor);
 }
@@ -260,21 +265,24 @@ void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int sc
     int count = 0;
     for (int s = 0; s < scopes; ++s) {
         Workspace &scope = *w[s];
-        collect(p, scope, positions_of_scope(p, first_scope + s), p.batch_scope);
+        collect(p, scope, positions_of_scope(p, first_scope + s), p.batch_scope());
         scope.stride = (scope.count + kernel.width - 1) / kernel.width * kernel.width;
-        lam[count] = p.method == Method::mmr ? lambda(p, scope, first_scope + s) : std::numeric_limits<float>::quiet_NaN();
+        lam[count] = p.picks() ? lambda(p, scope, first_scope + s) : std::numeric_limits<float>::quiet_NaN();
         if (p.lam_out) p.lam_out[first_scope + s] = lam[count];
         if (scope.count == 0) continue;
-        if (p.method != Method::none) form_similarity(p, scope, first_scope + s, threads);
+        if (p.needs_similarity()) form_similarity(p, scope, first_scope + s, threads);
         filled[count++] = &scope;
     }
-    if (p.method == Method::mmr) kernel.greedy(p, filled, lam, count);
+    if (p.method == Method::mmr) kernel.greedy(p, filled, lam, count);  // of several scopes at once
     for (int s = 0; s < count; ++s) {
         Workspace &scope = *filled[s];
-        if (p.method == Method::smi) kernel.divide_by_density(scope);
-        if (p.method == Method::none) std::copy(scope.rewards, scope.rewards + scope.count, scope.reweighted);
+        switch (p.method) {
+            case Method::mmr: break;  // done
+            case Method::smi: kernel.divide_by_density(scope); break;
+            case Method::none: std::copy(scope.rewards, scope.rewards + scope.count, scope.reweighted); break;
+        }
         if (p.match_scale) match_scale(scope);
-        const bool ranked = p.method == Method::mmr;
+        const bool ranked = p.picks();
         for (int64_t k = 0; k < scope.count; ++k) {
             if (p.selection_rank) p.selection_rank[scope.members[k]] = ranked ? scope.rank[k] : -1;
             if (p.max_similarity) p.max_similarity[scope.members[k]] = ranked ? scope.max_similarity[k] : 0;
@@ -290,7 +298,7 @@ class Workspaces {
     Workspaces(const Problem &p, int threads, int together, int64_t largest) : together(together) {
         constexpr int64_t longest_vector = 16;  // floats, on any instruction set
         const int64_t stride = (largest + longest_vector - 1) / longest_vector * longest_vector;
-        const bool squares = p.method != Method::none;
+        const bool squares = p.needs_similarity();
         const bool widen = squares && p.embeddings && p.embedding_dtype != DType::float32;
         each.resize(static_cast<size_t>(threads) * static_cast<size_t>(together));
         for (int pass = 0; pass < 2; ++pass) {  // first to count, then to carve
@@ -388,7 +396,7 @@ void solve_on_cpu(const Problem &p, int threads) {
 
     // r' goes where it is asked for; else it waits in the memory of the advantages made from it.
     float *reweighted = p.reweighted_rewards ? p.reweighted_rewards : p.advantages;
-    const bool at_once = p.advantages && !p.batch_scope && p.scale != Scale::batch;
+    const bool at_once = p.advantages && !p.batch_scope() && p.scale != Scale::batch;
     const int64_t batches = (p.num_scopes() + together - 1) / together;
     for_each(batches, scope_threads, p.group_offsets == nullptr, [&](int64_t batch) {
         Workspace *const *w = workspaces.of_thread(scope_threads > 1 ? thread_number() : 0);

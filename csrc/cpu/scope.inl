@@ -238,7 +238,7 @@ void greedy(const Problem &p, Workspace *const *w, const float *lam, int scopes)
         std::fill(scope.scores + scope.count, scope.scores + scope.stride, -INFINITY);
         for (int64_t i = 0; i < scope.count; ++i) scope.scores[i] = lam[s] * scope.rewards[i];
         pick[s] = first_largest(scope.rewards, scope.stride);
-        value[s] = p.first_pick_score ? scope.scores[pick[s]] : scope.rewards[pick[s]];
+        value[s] = p.first_pick_score() ? scope.scores[pick[s]] : scope.rewards[pick[s]];
         one_vector = one_vector && scope.stride == width;
     }
     const bool details = p.selection_rank != nullptr;

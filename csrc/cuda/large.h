@@ -118,7 +118,7 @@ struct LargeScope {
                      "scratch"),
           stored(range.count <= work.capacity) {}
 
-    MMR_DEVICE bool needs_products() const { return p.method != Method::none && !p.similarity; }
+    MMR_DEVICE bool needs_products() const { return p.needs_similarity() && !p.similarity; }
     MMR_DEVICE int tiles() const {
         const int side = (count + tile_side - 1) / tile_side;
         return side * (side + 1) / 2;
@@ -192,7 +192,7 @@ struct LargeScope {
             }
         }
         first_largest(best, pick, 1);
-        if (p.first_pick_score) best *= lam;
+        if (p.first_pick_score()) best *= lam;
         for (int step = 0; step < valid && pick < count; ++step) {
             prepare_column(pick);
             float next = -INFINITY;
@@ -217,21 +217,24 @@ struct LargeScope {
         }
     }
 
-    MMR_DEVICE void without_picks() const {
+    MMR_DEVICE void divide_by_density() const {
         MMR_PHASE("density, large");
         for (int i = thread_index(); i < count; i += block_threads) nearest.store(i, 0);
-        for (int j = 0; p.method == Method::smi && j < count; ++j) {
+        for (int j = 0; j < count; ++j) {
             if (!buffers.takes_part(range.row(j))) continue;
             prepare_column(j);
 #pragma unroll 4
             for (int i = thread_index(); i < count; i += block_threads)
                 nearest.store(i, nearest.load(i) + similarity_to(i, j));
         }
+        without_ranks([&](int i, float reward) { return reward / (nearest.load(i) + density_guard); });
+    }
+
+    template <class NewReward>
+    MMR_DEVICE void without_ranks(NewReward new_reward) const {
         for (int i = thread_index(); i < count; i += block_threads) {
             const int64_t row = range.row(i);
-            const float reward = buffers.rewards.load(row);
-            const float density = p.method == Method::smi ? nearest.load(i) + density_guard : 1;
-            write(row, buffers.takes_part(row) ? reward / density : NAN, -1, 0);
+            write(row, buffers.takes_part(row) ? new_reward(i, buffers.rewards.load(row)) : NAN, -1, 0);
         }
     }
 
@@ -243,10 +246,13 @@ struct LargeScope {
         const int valid = static_cast<int>(block_sum(own, scale));
         __syncthreads();
         const Moments r = moments(buffers.rewards, valid);
-        const float lam = p.method == Method::mmr ? lambda(p, buffers, scope, r, valid) : NAN;
+        const float lam = p.picks() ? lambda(p, buffers, scope, r, valid) : NAN;
         if (buffers.lam_out && thread_index() == 0) buffers.lam_out.store(scope, lam);
-        if (p.method == Method::mmr) greedy(lam, valid);
-        else without_picks();
+        switch (p.method) {
+            case Method::mmr: greedy(lam, valid); break;
+            case Method::smi: divide_by_density(); break;
+            case Method::none: without_ranks([](int, float reward) { return reward; }); break;
+        }
         __syncthreads();
         if (!p.match_scale) return;
         const MatchScale match(r, moments(buffers.new_rewards, valid), valid);
@@ -284,7 +290,7 @@ MMR_DEVICE void group_advantages(const Problem &p, const Buffers &buffers, const
     const Moments group = warp_moments(own, valid, [&](int k) { return buffers.new_rewards.load(row(k)); }, takes);
     const float top = from_ordered_bits(warp_max(ordered_bits(highest + 0.0f)));
     const float bottom = -from_ordered_bits(warp_max(ordered_bits(-lowest + 0.0f)));
-    const bool zero = valid < 2 || (p.degenerate_zero && top == bottom);
+    const bool zero = valid < 2 || (p.degenerate_zero() && top == bottom);
     const float divisor = group_divisor(p, group, valid, batch_deviation);
     for (int k = 0; k < own; ++k)
         buffers.advantages.store(row(k), zero || !takes(k) ? 0 : (buffers.new_rewards.load(row(k)) - group.mean) / divisor);

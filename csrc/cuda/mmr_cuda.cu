@@ -38,11 +38,11 @@ template <class Element, int P, bool large>
 MMR_KERNEL mmr_kernel(MMR_PARAMETER Problem p, const Work work) {
     MMR_SHARED(float, memory, stage_words);
     MMR_SHARED(float, scale, 2 * tile_side);
-    const Buffers buffers(p, p.batch_scope ? p.num_completions : p.group_size);
-    const bool later = p.batch_scope || p.scale == Scale::batch;  // advantages wait for all blocks
+    const Buffers buffers(p, p.batch_scope() ? p.num_completions : p.group_size);
+    const bool later = p.batch_scope() || p.scale == Scale::batch;  // advantages wait for all blocks
     const bool advantages = buffers.advantages && !later;
 
-    const int64_t scope = p.batch_scope ? 0 : static_cast<int64_t>(blockIdx.x);
+    const int64_t scope = p.batch_scope() ? 0 : static_cast<int64_t>(blockIdx.x);
     const Range range = range_of_scope(p, buffers, scope);
     if (!large || range.count <= 32 * P) {
         small_scope<Element, P>(p, work, buffers, memory, scale, scope, range, advantages);
@@ -51,17 +51,17 @@ MMR_KERNEL mmr_kernel(MMR_PARAMETER Problem p, const Work work) {
         bool complete = true;
         if (whole.needs_products() && whole.stored) {
             // Of a batch each block forms its tiles; a group's one block forms all.
-            const int first = p.batch_scope ? static_cast<int>(blockIdx.x) : 0;
-            const int step = p.batch_scope ? static_cast<int>(gridDim.x) : 1;
+            const int first = p.batch_scope() ? static_cast<int>(blockIdx.x) : 0;
+            const int step = p.batch_scope() ? static_cast<int>(gridDim.x) : 1;
             for (int tile = first; tile < whole.tiles(); tile += step) whole.form_tile(tile);
-            if (p.batch_scope) complete = is_last_block(work.finished_blocks, memory);
+            if (p.batch_scope()) complete = is_last_block(work.finished_blocks, memory);
         }
         if (!complete) return;
         whole.reweight();
         if (advantages && warp_index() == 0) group_advantages(p, buffers, range, 0);
     }
     if (!later || !buffers.advantages) return;
-    if (!p.batch_scope && !is_last_block(work.finished_blocks, memory)) return;
+    if (!p.batch_scope() && !is_last_block(work.finished_blocks, memory)) return;
     all_advantages(p, scale);
 }
 
@@ -76,19 +76,19 @@ struct Plan {
 
 Plan plan_of(const Problem &p) {
     const int64_t n = p.num_completions;
-    const bool ragged = !p.batch_scope && p.group_offsets;
+    const bool ragged = !p.batch_scope() && p.group_offsets;
     Plan plan{};
-    plan.largest = p.batch_scope || ragged ? n : p.group_size;
-    plan.grid = p.batch_scope ? 1 : p.num_groups;
-    const bool products = p.method != Method::none && !p.similarity;
+    plan.largest = p.batch_scope() || ragged ? n : p.group_size;
+    plan.grid = p.batch_scope() ? 1 : p.num_groups;
+    const bool products = p.needs_similarity() && !p.similarity;
     if (plan.largest > 128) {
         plan.state = 3 * n;
         plan.capacity = !products ? 0 : ragged && n * n > MMR_SIMILARITY_BUDGET ? MMR_SIMILARITY_BUDGET / n : plan.largest;
         plan.similarity = n * plan.capacity;
         const int64_t side = (n + tile_side - 1) / tile_side;
-        if (p.batch_scope && products) plan.grid = side * (side + 1) / 2;
+        if (p.batch_scope() && products) plan.grid = side * (side + 1) / 2;
     }
-    plan.counts_blocks = plan.grid > 1 && (p.batch_scope || p.scale == Scale::batch);
+    plan.counts_blocks = plan.grid > 1 && (p.batch_scope() || p.scale == Scale::batch);
     return plan;
 }
 

@@ -25,7 +25,7 @@ struct Buffers {
 
     MMR_DEVICE Buffers(const Problem &p, int64_t scope_size)
         : rewards(p.rewards, p.num_completions, "rewards"),
-          similarity(p.similarity, (p.batch_scope ? 1 : p.num_groups) * scope_size * scope_size, "similarity"),
+          similarity(p.similarity, (p.batch_scope() ? 1 : p.num_groups) * scope_size * scope_size, "similarity"),
           lam(p.lam, p.lam_count, "lam"),
           valid(p.valid, p.num_completions, "valid"),
           group_offsets(p.group_offsets, p.num_groups + 1, "group_offsets"),
@@ -33,7 +33,7 @@ struct Buffers {
           advantages(p.advantages, p.num_completions, "advantages"),
           reweighted_rewards(p.reweighted_rewards, p.num_completions, "reweighted_rewards"),
           max_similarity(p.max_similarity, p.num_completions, "max_similarity"),
-          lam_out(p.lam_out, p.batch_scope ? 1 : p.num_groups, "lam"),
+          lam_out(p.lam_out, p.batch_scope() ? 1 : p.num_groups, "lam"),
           selection_rank(p.selection_rank, p.num_completions, "selection_rank"),
           new_rewards(reweighted_rewards ? reweighted_rewards : advantages) {}
 
@@ -61,7 +61,7 @@ MMR_DEVICE Range range_of_group(const Problem &p, const Buffers &buffers, int64_
     return {begin, end - begin, buffers.order, p.num_completions};
 }
 MMR_DEVICE Range range_of_scope(const Problem &p, const Buffers &buffers, int64_t scope) {
-    if (p.batch_scope) return {0, p.num_completions, {}, p.num_completions};
+    if (p.batch_scope()) return {0, p.num_completions, {}, p.num_completions};
     return range_of_group(p, buffers, scope);
 }
 
@@ -99,14 +99,16 @@ MMR_DEVICE Moments warp_moments(int own, int count, Value value, Takes takes) {
 
 // Section 3.
 MMR_DEVICE float lambda(const Problem &p, const Buffers &buffers, int64_t scope, const Moments &r, int count) {
-    float chosen = p.lam_value;
-    if (p.lambda_mode == LambdaMode::tensor) {
-        chosen = buffers.lam.load(p.lam_count == 1 ? 0 : scope);
-    } else if (p.lambda_mode == LambdaMode::sigmoid) {
-        chosen = 1 / (1 + expf(-r.deviation(count)));
-    } else if (p.lambda_mode == LambdaMode::relative_std) {
-        const float relative = p.temperature * r.deviation(count) / (fabsf(r.mean) + mean_guard);
-        chosen = 1 - 1 / (1 + relative);  // = relative / (1 + relative), without inf / inf
+    float chosen = 0;
+    switch (p.lam_mode) {
+        case LambdaMode::fixed: chosen = p.lam_value; break;
+        case LambdaMode::tensor: chosen = buffers.lam.load(p.lam_count == 1 ? 0 : scope); break;
+        case LambdaMode::sigmoid: chosen = 1 / (1 + expf(-r.deviation(count))); break;
+        case LambdaMode::relative_std: {
+            const float relative = p.temperature * r.deviation(count) / (fabsf(r.mean) + mean_guard);
+            chosen = 1 - 1 / (1 + relative);  // = relative / (1 + relative), without inf / inf
+            break;
+        }
     }
     return 1 - p.diversity * (1 - chosen);
 }
@@ -126,8 +128,12 @@ struct MatchScale {
 };
 
 MMR_DEVICE float group_divisor(const Problem &p, const Moments &group, int count, float batch_deviation) {
-    if (p.scale == Scale::none) return 1;
-    return (p.scale == Scale::batch ? batch_deviation : group.deviation(count - 1)) + p.eps;
+    switch (p.scale) {
+        case Scale::group: return group.deviation(count - 1) + p.eps;
+        case Scale::batch: return batch_deviation + p.eps;
+        case Scale::none: break;
+    }
+    return 1;
 }
 
 // ---- Greedy MMR ------------------------------------------------------------------------------------------------
@@ -255,7 +261,7 @@ MMR_DEVICE void write_outputs(const Problem &p, const Buffers &buffers, const Me
             highest = fmaxf(highest, members.reward[k]);
         }
     bool zero = members.count < 2;
-    if (p.degenerate_zero) {
+    if (p.degenerate_zero()) {
         const float top = from_ordered_bits(warp_max(ordered_bits(highest + 0.0f)));
         const float bottom = -from_ordered_bits(warp_max(ordered_bits(-lowest + 0.0f)));
         zero = zero || top == bottom;
@@ -285,10 +291,10 @@ MMR_DEVICE void small_scope(const Problem &p, const Work &work, const Buffers &b
     Members<P> members(buffers, range, leads);
     float lam = NAN;
     const auto meanwhile = [&] {
-        if (p.method == Method::mmr) lam = lambda(p, buffers, scope, members.moments(members.reward), members.count);
+        if (p.picks()) lam = lambda(p, buffers, scope, members.moments(members.reward), members.count);
         if (buffers.lam_out && lane_index() == 0) buffers.lam_out.store(scope, lam);
     };
-    if (p.method != Method::none && !p.similarity) {
+    if (p.needs_similarity() && !p.similarity) {
         const Embeddings<Element> embeddings(p, work.aligned);
         form_triangle<Element, P>(embeddings, memory, scale, size, p.normalize,
                                   [&](int slot) { return range.row(slot); }, meanwhile);
@@ -305,12 +311,16 @@ MMR_DEVICE void small_scope(const Problem &p, const Work &work, const Buffers &b
         const float value = buffers.similarity.load((scope * size + i) * size + j);
         return is_finite(value) ? value : 0.0f;
     };
-    if (p.method == Method::mmr) {
-        if (p.similarity) greedy<P>(members, lam, p.first_pick_score, as_given);
-        else greedy<P>(members, lam, p.first_pick_score, of_embeddings);
-    } else if (p.method == Method::smi) {
-        if (p.similarity) divide_by_density<P>(members, size, as_given);
-        else divide_by_density<P>(members, size, of_embeddings);
+    switch (p.method) {
+        case Method::mmr:
+            if (p.similarity) greedy<P>(members, lam, p.first_pick_score(), as_given);
+            else greedy<P>(members, lam, p.first_pick_score(), of_embeddings);
+            break;
+        case Method::smi:
+            if (p.similarity) divide_by_density<P>(members, size, as_given);
+            else divide_by_density<P>(members, size, of_embeddings);
+            break;
+        case Method::none: break;  // the members start with their rewards
     }
     if (p.match_scale) {
         const MatchScale match(members.moments(members.reward), members.moments(members.new_reward), members.count);

@@ -11,20 +11,12 @@ from __future__ import annotations
 import functools
 from types import ModuleType
 
-import torch
-
 from mmr_kernels.backends import cpu, cuda, torch_eager, triton
 from mmr_kernels.backends.host import Host, this_host, unasked
-from mmr_kernels.options import unpack
 from mmr_kernels.problem import Problem
 
 #: In order of preference; "torch" is last and never refuses.
 BACKENDS: dict[str, ModuleType] = {"triton": triton, "cuda": cuda, "cpu": cpu, "torch": torch_eager}
-
-
-def reasons(problem: Problem, host: Host) -> dict[str, str | None]:
-    """For each backend, why it can't take the problem, or None."""
-    return {name: backend.why_not(problem, host) for name, backend in BACKENDS.items()}
 
 
 def machine_reasons(host: Host | None = None) -> dict[str, str | None]:
@@ -66,21 +58,3 @@ def resolve(name: str | None, problem: Problem) -> ModuleType:
     if reason is not None:
         raise ValueError(f"backend={name!r} {reason}")
     return BACKENDS[name]
-
-
-def run_plain(packed: str) -> cpu.RunPlain | None:
-    """What computes plain calls with these options on CPU tensors, if it is the CPU kernel; None if it is not.
-
-    There, what the CPU kernel and those before it can take depends on the machine and the options alone, so that one
-    look at the smallest problem answers for all of them.
-
-    Raises:
-        ValueError: as ``resolve``.
-    """
-    return _run_plain(packed, this_host())
-
-
-@functools.lru_cache(maxsize=512)
-def _run_plain(packed: str, host: Host) -> cpu.RunPlain | None:
-    options, one = unpack(packed), torch.empty(1, 1, 1, device="cpu")
-    return cpu.run_plain(options) if resolve(options.backend, Problem(one[0], one, 1, 1, options)) is cpu else None

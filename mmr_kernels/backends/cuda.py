@@ -14,7 +14,7 @@ import torch
 
 from mmr_kernels.backends.extension import arguments
 from mmr_kernels.backends.host import Host
-from mmr_kernels.problem import Outputs, Problem, allocate_outputs
+from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 #: Most members of a group of known size, and of a call with ``scope="batch"``: as in ``csrc/cuda/mmr_cuda.h``.
 LARGEST_GROUP = 1024
@@ -28,7 +28,7 @@ def why_not_here(host: Host) -> str | None:
     if host.cuda_extension is not None:
         return (
             f"needs the compiled module mmr_kernels._cuda, found: {host.cuda_extension};"
-            " install nvcc and torch 2.10 or later, and reinstall mmr-kernels (docs/cuda.md)"
+            " install nvcc and reinstall mmr-kernels (docs/cuda.md)"
         )
     if host.cuda_device is not None:
         return (
@@ -56,7 +56,7 @@ def why_not(problem: Problem, host: Host) -> str | None:
     return None
 
 
-def run(problem: Problem) -> Outputs:
+def run(problem: Problem) -> MMRResult:
     """Fill fresh outputs, on the current stream of their device."""
     outputs = allocate_outputs(problem)
     rewards = problem.rewards

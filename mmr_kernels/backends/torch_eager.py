@@ -6,7 +6,7 @@ import torch
 
 from mmr_kernels import reference
 from mmr_kernels.backends.host import Host
-from mmr_kernels.problem import Outputs, Problem
+from mmr_kernels.problem import ASKED_FOR, MMRResult, Problem
 
 
 def why_not_here(host: Host) -> str | None:
@@ -20,13 +20,13 @@ def why_not(problem: Problem, host: Host) -> str | None:
 
 
 @torch.no_grad()
-def run(problem: Problem) -> Outputs:
+def run(problem: Problem) -> MMRResult:
     """Compute with ``reference.mmr``; its layouts are index tables, made here without reading a device's values."""
     with torch.autocast(problem.rewards.device.type, enabled=False):  # the similarities are float32 everywhere
         return _run(problem)
 
 
-def _run(problem: Problem) -> Outputs:
+def _run(problem: Problem) -> MMRResult:
     groups = reference.member_table(
         problem.rewards.device,
         problem.num_completions,
@@ -35,27 +35,17 @@ def _run(problem: Problem) -> Outputs:
         problem.group_offsets,
         problem.order,
     )
+    options = problem.options
     result = reference.mmr(
         problem.rewards,
         problem.embeddings,
         problem.similarity,
         problem.valid,
         groups,
-        lam=problem.lam if problem.options.lam_mode == "tensor" else problem.options.lam_value,
-        lam_mode=problem.options.lam_mode,
-        method=problem.options.method,
-        temperature=problem.options.temperature,
-        first_pick=problem.options.first_pick,
-        diversity=problem.options.diversity,
-        match_scale=problem.options.match_scale,
-        scope=problem.options.scope,
-        scale=problem.options.scale,
-        eps=problem.options.eps,
-        degenerate=problem.options.degenerate,
-        normalize=problem.options.normalize,
+        problem.lam,
+        **{name: getattr(options, name) for name in options._fields if name not in ("outputs", "backend")},
     )
-    if problem.options.outputs == "advantages":
-        return Outputs(result[0])
-    if problem.options.outputs == "reweighted":
-        return Outputs(None, result[1])
-    return Outputs(*result)
+    asked_for = ASKED_FOR[options.outputs]
+    return MMRResult(
+        *[value if name in asked_for else None for name, value in zip(MMRResult._fields, result, strict=True)]
+    )

@@ -17,7 +17,7 @@ import torch
 from mmr_kernels import mmr_advantages
 from mmr_kernels.backends import this_host, triton
 from mmr_kernels.options import Options
-from mmr_kernels.problem import Outputs, Problem, allocate_outputs
+from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 INTERPRETED = triton.why_not_here(this_host()) is None and this_host().interpreter is None
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="needs Triton's interpreter: run with TRITON_INTERPRET=1")
@@ -38,7 +38,7 @@ def problem(groups: int, size: int, dim: int = 24, dtype: torch.dtype = torch.fl
     return Problem(rewards, embeddings, groups, size, Options(**{"outputs": "details", **options}))
 
 
-def filled(outputs: Outputs) -> list[torch.Tensor]:
+def filled(outputs: MMRResult) -> list[torch.Tensor]:
     return [output for output in outputs if output is not None]
 
 

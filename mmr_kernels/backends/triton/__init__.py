@@ -6,13 +6,15 @@ it decorates, so whoever wants the interpreter must still be able to set it.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmr_kernels.backends.host import Host, this_host
-from mmr_kernels.problem import Outputs, Problem, allocate_outputs
+from mmr_kernels.options import Options
+from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 #: Most members a scope can have: its similarities take 4 · MEMBERS² bytes of scratch.
 LARGEST_SCOPE = 4096
@@ -96,7 +98,7 @@ def why_not(problem: Problem, host: Host) -> str | None:
     return why_not_here(host)
 
 
-def run(problem: Problem) -> Outputs:
+def run(problem: Problem) -> MMRResult:
     """One launch, on the current stream; one more for ``scale="batch"`` over groups."""
     outputs = allocate_outputs(problem)
     if problem.num_scopes == 0:
@@ -117,7 +119,7 @@ def _interpreted() -> bool:
     return this_host().interpreter is None
 
 
-def _launch(problem: Problem, outputs: Outputs) -> None:
+def _launch(problem: Problem, outputs: MMRResult) -> None:
     from mmr_kernels.backends.triton import advantages as kernels
 
     scratch, reweighted = buffers(problem, outputs)
@@ -136,7 +138,7 @@ def _launch(problem: Problem, outputs: Outputs) -> None:
         )
 
 
-def buffers(problem: Problem, outputs: Outputs) -> tuple[Tensor | None, Tensor | None]:
+def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor | None]:
     """Room for similarities that don't fit on chip, and for reweighted rewards that other programs or warps read."""
     count = problem.num_completions
     members, _, tile, *_ = configuration(problem)
@@ -150,11 +152,25 @@ def buffers(problem: Problem, outputs: Outputs) -> tuple[Tensor | None, Tensor |
     return scratch, scratch[similarities:] if passes_on else outputs.reweighted_rewards
 
 
+@functools.lru_cache(maxsize=512)
+def of_options(options: Options) -> tuple[tuple[float, ...], tuple[Any, ...]]:
+    """The options as the kernel takes them, in the order of its signature: run-time numbers, and constants."""
+    from mmr_kernels.backends.triton.advantages import mmr_kernel
+
+    names = mmr_kernel.arg_names
+    numbers = tuple(getattr(options, name) for name in names if name in options._fields)
+    choices = tuple(
+        getattr(options, name.lower()) for name in names if name.isupper() and name.lower() in options._fields
+    )
+    return numbers, choices
+
+
 def launch_arguments(
-    problem: Problem, outputs: Outputs, scratch: Tensor | None, reweighted: Tensor | None, amd: bool
+    problem: Problem, outputs: MMRResult, scratch: Tensor | None, reweighted: Tensor | None, amd: bool
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
     """Of ``mmr_kernel``: run-time arguments, constants, compiler options."""
     members, alone, tile, block_dim, num_warps, num_stages = configuration(problem)
+    numbers, choices = of_options(problem.options)
     dim = problem.dim
     unit = 8 if dim % 8 == 0 else 4 if dim % 4 == 0 else 1
     warp_size = 64 if amd else 32  # of AMD's data center GPUs
@@ -178,21 +194,11 @@ def launch_arguments(
         problem.group_size,
         dim // unit,
         0 if problem.lam is None or problem.lam.numel() == 1 else 1,
-        problem.options.lam_value,
-        problem.options.temperature,
-        problem.options.diversity,
-        problem.options.eps,
+        *numbers,
     )
     constants = (
         unit,
-        problem.options.method,
-        problem.options.lam_mode,
-        problem.options.first_pick,
-        problem.options.match_scale,
-        problem.options.scope,
-        problem.options.scale,
-        problem.options.degenerate,
-        problem.options.normalize,
+        *choices,
         members,
         max(16, _power_of_two(longest_group)) if problem.options.scope == "batch" else 0,
         max(1, num_warps * warp_size // 32) if alone and members > 32 else 1,

@@ -45,6 +45,7 @@ def scope_lambda(r, member, lam, lam_value, temperature, diversity, LAM_MODE: tl
     elif LAM_MODE == "tensor":
         chosen = tl.load(lam) + tl.zeros_like(mean)
     else:
+        tl.static_assert(LAM_MODE == "fixed", "a lam_mode that this kernel lacks")
         chosen = lam_value + tl.zeros_like(mean)
     return 1.0 - diversity * (1.0 - chosen)
 
@@ -85,6 +86,8 @@ def greedy(
         score = relevance - penalty * nearest
     if FIRST_PICK == "score":
         new = tl.where(rank == 0, relevance, new)
+    else:
+        tl.static_assert(FIRST_PICK == "reward", "a first_pick that this kernel lacks")
     return new, rank, nearest_when_picked
 
 
@@ -122,12 +125,16 @@ def group_advantages(
     advantage = new - mean
     if SCALE == "group":
         advantage = tl.div_rn(advantage, deviation + eps)
-    elif batch_deviation is not None:
-        advantage = tl.div_rn(advantage, batch_deviation + eps)
+    else:
+        tl.static_assert(SCALE == "batch" or SCALE == "none", "a scale that this kernel lacks")
+        if batch_deviation is not None:
+            advantage = tl.div_rn(advantage, batch_deviation + eps)
     gets_one = member & (total(member.to(tl.int32)) > 1)
     if DEGENERATE == "zero":
         spread = lowest(tl.where(member, r, float("inf"))) != highest(tl.where(member, r, float("-inf")))
         gets_one = gets_one & spread
+    else:
+        tl.static_assert(DEGENERATE == "reweight", "a degenerate that this kernel lacks")
     return tl.where(gets_one, advantage, blank)
 
 
@@ -157,6 +164,7 @@ def mmr_kernel(
     if SCOPE == "batch":
         first, size, member_order = tl.cast(0, tl.int64), count, None
     else:
+        tl.static_assert(SCOPE == "group", "a scope that this kernel lacks")
         first, size = group_bounds(scope, group_offsets, count, group_size)
         member_order = order
     block, rows, factors = None, None, None
@@ -207,6 +215,7 @@ def mmr_kernel(
                 selection_rank is not None,
             )
         else:
+            tl.static_assert(METHOD == "smi", "a method that this kernel lacks")
             new = submodular_mutual_information(r, member, place, size, block, similarity, rows, ON_CHIP, STRIDE)
     if MATCH_SCALE:
         new = matched_scale(new, r, member)

@@ -1,6 +1,6 @@
 """Checks of what the caller passes: each error names the argument, what it got and what it takes.
 
-Sizes, dtypes and devices; options check themselves (``options.py``), and what takes a look at values stands in ``ops.py``.
+Sizes, dtypes and devices; options check themselves (``options.py``), and ``ops.py`` checks the values that it may read.
 """
 
 from __future__ import annotations

@@ -40,12 +40,11 @@ def _check_values(problem: Problem) -> None:
     if problem.rewards.device.type != "cpu":
         return
     offsets, order, lam, count = problem.group_offsets, problem.order, problem.lam, problem.num_completions
-    if offsets is not None:
-        if offsets[0] != 0 or offsets[-1] != count or bool((offsets.diff() < 0).any()):
-            raise ValueError(
-                f"group_offsets must start at 0, never descend and end at the number of completions, {count};"
-                f" got {_abbreviated(offsets)}"
-            )
+    if offsets is not None and (offsets[0] != 0 or offsets[-1] != count or bool((offsets.diff() < 0).any())):
+        raise ValueError(
+            f"group_offsets must start at 0, never descend and end at the number of completions, {count};"
+            f" got {_abbreviated(offsets)}"
+        )
     if order is not None and bool(((order < 0) | (order >= count)).any()):
         raise ValueError(f"order must lie in [0, {count}), got {_abbreviated(order)}")
     if lam is not None and not bool(((lam >= 0) & (lam <= 1)).all()):

@@ -161,8 +161,8 @@ _packed_before = functools.lru_cache(maxsize=512, typed=True)(check_and_pack)
 def pack(options: dict[str, object]) -> str:
     """``check_and_pack``, once per set of options.
 
-    Not for a tracer, which looks through the cache and warns. (``torch.compile`` makes a graph for each value of a number;
-    a λ that changes every step goes in as a tensor there.)
+    Not for a tracer, which looks through the cache and warns. (``torch.compile`` makes a graph for each value of a
+    number; a λ that changes every step goes in as a tensor there.)
     """
     try:
         return _packed_before(**options)

@@ -70,6 +70,8 @@ class MMRResult(NamedTuple):
     lam: Tensor  #: float32
 
 
+#: A result of which nothing was asked for yet.
+NOTHING = MMRResult(*[cast(Tensor, None)] * 5)
 #: The fields that each value of ``Options.outputs`` asks for; the others are None.
 ASKED_FOR = {"advantages": ("advantages",), "reweighted": ("reweighted_rewards",), "details": MMRResult._fields}
 
@@ -86,7 +88,4 @@ def allocate_outputs(problem: Problem) -> MMRResult:
             rewards.new_empty(problem.num_scopes),
         )
     (only,) = ASKED_FOR[problem.options.outputs]
-    return _NOTHING._replace(**{only: torch.empty_like(rewards)})
-
-
-_NOTHING = MMRResult(*[cast(Tensor, None)] * 5)
+    return NOTHING._replace(**{only: torch.empty_like(rewards)})

@@ -13,20 +13,7 @@ import numpy as np
 import torch
 
 import mmr_kernels
-
-DEFAULTS: dict[str, Any] = {
-    "method": "mmr",
-    "lam": "sigmoid",
-    "temperature": 1.0,
-    "first_pick": "reward",
-    "diversity": 1.0,
-    "match_scale": False,
-    "scope": "group",
-    "scale": "group",
-    "eps": 1e-4,
-    "degenerate": "reweight",
-    "normalize": True,
-}
+from mmr_kernels.options import OPTIONS
 
 
 @dataclass
@@ -66,7 +53,8 @@ class Case:
 
     def option(self, name: str) -> Any:
         """As given, or its default."""
-        return self.options.get(name, DEFAULTS[name])
+        default = "sigmoid" if name == "lam" else OPTIONS[name].default
+        return self.options.get(name, default)
 
     @property
     def scopes(self) -> list[list[int]]:

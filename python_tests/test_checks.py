@@ -32,7 +32,7 @@ def test_an_exported_program_refuses_another_dtype(backend: str) -> None:
     """Its graph holds the op alone: the checks of the API were done when it was traced."""
     program = torch.export.export(Step(backend), (R, E)).module()
     assert torch.equal(program(R, E), Step(backend)(R, E))
-    with pytest.raises(TypeError, match="embeddings must be torch.float32 or"):
+    with pytest.raises(TypeError, match=r"embeddings must be torch\.float32 or"):
         program(R, E.double())
 
 

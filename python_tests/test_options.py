@@ -41,9 +41,9 @@ def test_the_public_signatures(function: Any) -> None:
         assert parameters[name].default == option.default, name
         if option.choices:
             assert hints[name] == typing.get_type_hints(Options)[name], name
-    first = list(public)[0]
+    first = next(iter(public))
     assert list(parameters)[list(parameters).index(first) :] == [
-        *list(public)[:1], "lam", *list(public)[1:], "return_details"
+        first, "lam", *list(public)[1:], "return_details"
     ]  # fmt: skip
     if function is mmr_advantages:
         documented = inspect.getdoc(function) or ""

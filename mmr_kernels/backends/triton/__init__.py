@@ -157,11 +157,10 @@ def of_options(options: Options) -> tuple[tuple[float, ...], tuple[Any, ...]]:
     """The options as the kernel takes them, in the order of its signature: run-time numbers, and constants."""
     from mmr_kernels.backends.triton.advantages import mmr_kernel
 
-    names = mmr_kernel.arg_names
-    numbers = tuple(getattr(options, name) for name in names if name in options._fields)
-    choices = tuple(
-        getattr(options, name.lower()) for name in names if name.isupper() and name.lower() in options._fields
-    )
+    values = options._asdict()
+    constants = {name.upper(): value for name, value in values.items()}
+    numbers = tuple(values[name] for name in mmr_kernel.arg_names if name in values)
+    choices = tuple(constants[name] for name in mmr_kernel.arg_names if name in constants)
     return numbers, choices
 
 

@@ -139,11 +139,11 @@ def similarity_to(j, place, size, block, similarity, rows, ON_CHIP: tl.constexpr
     else:
         # Not masked: a row is MEMBERS long, what lies past its members is nobody's, and where each load of a row has
         # a default to set first, ptxas gives them one register and waits for one before it sends the next.
-        # The hint sets the order of the axes in the load's layout, and so which of them the warps are spread over. Without
-        # it Triton up to 3.6 takes the registers' axis before the copies', so that a warp holds a part of every copy and
-        # six barriers a pick join them (on an H200, 333 µs in place of 43 for 8 x 128 x 1024 in bfloat16). It claims more
-        # than is true, that copies lie next to each other; only the last axis's claim, which is true, sets the width of a
-        # load.
+        # The hint sets the order of the axes in the load's layout, and so which of them the warps are spread over.
+        # Without it Triton up to 3.6 takes the registers' axis before the copies', so that a warp holds a part of
+        # every copy and six barriers per pick join them (on an H200, 333 µs in place of 43 for 8 x 128 x 1024 in
+        # bfloat16). It claims more than is true, that copies lie next to each other; only the last axis's claim,
+        # which is true, sets the width of a load.
         return tl.load(tl.max_contiguous(rows + j * STRIDE + place, [1, place.shape[1], place.shape[2]]))
 
 

@@ -124,7 +124,7 @@ def mmr_reweight(
         method=method, temperature=temperature, first_pick=first_pick, diversity=diversity, match_scale=match_scale,
         scope=scope, scale="none", normalize=normalize, backend=backend,
     )  # fmt: skip
-    return result._replace(advantages=None) if isinstance(result, MMRResult) else result
+    return MMRResult(None, *result[1:]) if isinstance(result, MMRResult) else result
 
 
 def _call(
@@ -157,12 +157,12 @@ def _call(
     lam_tensor = _per_scope(lam, rewards, groups) if isinstance(lam, Tensor) else None
     if not return_details:
         return ops.mmr(rewards, embeddings, packed, size, similarity, valid, offsets, order, lam_tensor)
-    result = MMRResult(
-        *ops.mmr_details(rewards, embeddings, packed, size, similarity, valid, offsets, order, lam_tensor)
+    advantages, reweighted, rank, max_similarity, lam_used = ops.mmr_details(
+        rewards, embeddings, packed, size, similarity, valid, offsets, order, lam_tensor
     )
     if group_of is not None and options["scope"] == "group":
-        return result._replace(lam=result.lam[group_of])
-    return result
+        lam_used = lam_used[group_of]
+    return MMRResult(advantages, reweighted, rank, max_similarity, lam_used)
 
 
 def _per_scope(lam: Tensor, rewards: Tensor, groups: Groups) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmr_kernels import checks
 
+INTEGERS = (int, torch.SymInt)  # a tuple: the compiler of torch 2.6 traces no union of types
 Labels = Tensor | np.ndarray | Sequence[object]
 
 
@@ -69,7 +70,7 @@ def lay_out(
 
 
 def _uniform(count: int, group_size: int) -> Groups:
-    if isinstance(group_size, bool) or not isinstance(group_size, int | torch.SymInt):
+    if isinstance(group_size, bool) or not isinstance(group_size, INTEGERS):
         raise TypeError(f"group_size must be an int, got {type(group_size).__name__}")
     if group_size < 1:
         raise ValueError(f"group_size must be at least 1, got {group_size}")

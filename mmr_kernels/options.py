@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+NUMBERS = (int, float)  # a tuple: the compiler of torch 2.6 traces no union of types
 LARGEST_FLOAT32 = torch.finfo(torch.float32).max
 
 
@@ -112,7 +113,7 @@ def check(name: str, value: object, called: str | None = None) -> None:
     elif option.is_flag:
         if not isinstance(value, bool):
             raise TypeError(f"{called} must be a bool, got {type(value).__name__}")
-    elif isinstance(value, bool) or not isinstance(value, int | float):
+    elif isinstance(value, bool) or not isinstance(value, NUMBERS):
         raise TypeError(f"{called} must be a float, got {type(value).__name__}")
     # Comparisons alone, which torch.compile can also trace for a number that changes from call to call.
     elif not (0 <= value <= option.highest and value < math.inf):

@@ -6,7 +6,7 @@ import torch
 
 from mmr_kernels import reference
 from mmr_kernels.backends.host import Host
-from mmr_kernels.problem import ASKED_FOR, MMRResult, Problem
+from mmr_kernels.problem import ASKED_FOR, NOTHING, MMRResult, Problem
 
 
 def why_not_here(host: Host) -> str | None:
@@ -46,6 +46,5 @@ def _run(problem: Problem) -> MMRResult:
         **{name: getattr(options, name) for name in options._fields if name not in ("outputs", "backend")},
     )
     asked_for = ASKED_FOR[options.outputs]
-    return MMRResult(
-        *[value if name in asked_for else None for name, value in zip(MMRResult._fields, result, strict=True)]
-    )
+    filled = {name: value for name, value in zip(MMRResult._fields, result, strict=True) if name in asked_for}
+    return NOTHING._replace(**filled)

@@ -98,10 +98,10 @@ def similarity_values(draw: st.DrawFn, rng: np.random.Generator, scopes: int, si
 
 
 def _values(option: Option) -> list[Any]:
-    """Every choice, those that most of a kernel's code serves more often; numbers as the list says."""
+    """Every choice, the default of the method and the scope more often; numbers as the list says."""
     if option.choices:
-        return [option.default, *option.choices] if option.name in ("method", "scope") else list(option.choices)
-    return [True, False] if option.is_flag else NUMBERS[option.name]
+        return [option.default] * (option.name in ("method", "scope")) + list(option.choices)
+    return [False, True] if option.is_flag else NUMBERS[option.name]
 
 
 NUMBERS: dict[str, list[Any]] = {
@@ -123,13 +123,13 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """A call of the op."""
+def cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """A call of the op, some options fixed."""
     rng = draw(generators())
     kind, groups, layout = draw(layouts(rng))
     count = sum(len(group) for group in groups)
     shape = (len(groups), len(groups[0])) if kind == "2d" else (count,)
-    chosen = draw(options())
+    chosen = {**draw(options()), **fixed}
     case = Case(draw(reward_values(rng, count)).reshape(shape), groups, layout, options=chosen)
     lam = draw(st.sampled_from(["sigmoid", "relative_std"]) | st.floats(0, 1) | st.sampled_from(["one", "each"]))
     if lam == "each":

@@ -54,13 +54,14 @@ def layers(size: int) -> dict[str, Call]:
     buffers = backend.buffers(problem, outputs)
     arguments, constants, options = backend.launch_arguments(problem, outputs, *buffers, amd=False)
     named = dict(options)
-    return {
+    calls: dict[str, Call] = {
         "outputs and scratch": lambda: backend.buffers(problem, allocate_outputs(problem)),
         "arguments": lambda: backend.launch_arguments(problem, outputs, *buffers, amd=False),
         "launch by Triton's launcher": lambda: mmr_kernel[(16,)](*arguments, *constants, **named),
         "launch by the kept handle": lambda: backend._start(mmr_kernel, (16,), arguments, constants, options),
         "backends.triton.run": lambda: backend.run(problem),
     }
+    return {f"G = {size}: {name}": call for name, call in calls.items()}
 
 
 def main(
@@ -70,10 +71,8 @@ def main(
     """Measure and print."""
     triton.runtime.driver.set_active(NoDevice())
     torch.set_num_threads(1)
-    rows = [{"group_size": size, **row} for size in (8, 128) for row in figures(layers(size), seconds)]
-    timings(
-        "host cost of the Triton backend", [row | {"name": f"G = {row['group_size']}: {row['name']}"} for row in rows]
-    ).print()
+    rows = [row for size in (8, 128) for row in figures(layers(size), seconds)]
+    timings("host cost of the Triton backend", rows).print()
     if json_path:
         write(json_path, record(rows=rows))
 

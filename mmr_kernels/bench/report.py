@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from rich.console import Console
@@ -24,10 +25,10 @@ def print_report(report: dict[str, Any], sweeps: dict[str, Sweep]) -> None:
     console.print(Text(", ".join(f"{key} {value}" for key, value in source(report).items()), "dim"))
 
 
-def tables(report: dict[str, Any], sweeps: dict[str, Sweep]) -> list[Table]:
-    """Those of the sweeps, of the exponents and of the floors, where there are any."""
-    found = [_sweep_table(report, name, sweep) for name, sweep in sweeps.items()]
-    found += [_exponent_table([row for row in report["exponents"] if row["sweep"] in sweeps])]
+def tables(report: dict[str, Any], sweeps: dict[str, Sweep], shown: Collection[str] | None = None) -> list[Table]:
+    """Those of the sweeps (of ``shown`` alone, where it is given), of the exponents and of the floors."""
+    found = [_sweep_table(report, name, sweep) for name, sweep in sweeps.items() if shown is None or name in shown]
+    found.append(_exponent_table(report["exponents"]))
     found += [_floor_table(report["gpu"])] if report["gpu"] is not None else []
     return [table for table in found if table.rows]
 

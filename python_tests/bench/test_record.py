@@ -1,4 +1,4 @@
-"""Records of measurements: one row per line, nothing lost; and the tables in the docs are those of the records."""
+"""Records of measurements: one row per line, nothing lost; the page of results is that of the records."""
 
 from __future__ import annotations
 
@@ -46,3 +46,8 @@ def test_a_table_is_the_same_on_the_screen_and_on_a_page(capsys: pytest.CaptureF
     table.print()
     screen = capsys.readouterr().out
     assert all(word in screen for word in ("title", "[µs]", "cpu", "[1.0]"))
+
+
+def test_the_page_of_results_is_that_of_the_records() -> None:
+    written = (results.DOCS / "results.md").read_text()
+    assert written == results.page(), "run `python -m bench.results`"

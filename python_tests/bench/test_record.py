@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench import results
 from mmr_kernels.bench.record import record, write
 from mmr_kernels.bench.table import Table
-
-ROOT = Path(__file__).parents[2]
-FIGURES = ROOT / "docs" / "figures"
 
 
 def test_each_row_of_a_table_has_a_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a call of ``backend="cuda"`` costs the host: the whole Python path and the binding, all but the driver's launch.
+"""The host's cost of a call of ``backend="cuda"``: the whole Python path and the binding, all but the driver's launch.
 
 Needs the module and no GPU: tensors lie on the CPU, and the module is told of no groups, for which it launches nothing.
 ``python -m bench.cuda_launch_cost [--json docs/figures/cuda-launch-cost.json]``.

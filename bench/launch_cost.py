@@ -1,4 +1,4 @@
-"""What a call of ``backend="triton"`` costs the host: everything but the driver's launch, which is stubbed.
+"""The host's cost of a call of ``backend="triton"``: everything but the driver's launch, which is stubbed.
 
 Needs triton and no GPU. Tensors lie on the CPU, kernels are compiled for sm_90 and never run:
 ``python -m bench.launch_cost [--json docs/figures/launch-cost.json]``.

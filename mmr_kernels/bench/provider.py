@@ -39,5 +39,5 @@ class Provider(NamedTuple):
 
     @property
     def asked_for_as(self) -> str:
-        """What ``--provider`` calls it."""
+        """Its name for ``--provider``."""
         return self.option or self.name

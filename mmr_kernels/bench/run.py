@@ -119,7 +119,7 @@ class Run:
 
     def _note_time(self, provider: Provider, inputs: Inputs, trial: Trial, samples: list[float], row: Row) -> None:
         if (least := min(samples)) > self.limits.longest_call * 1e6:  # the least: what else runs here only adds
-            self._slow.append((provider, inputs.case, f"took {least / 1e6:.2g} s a call at {inputs.case}"))
+            self._slow.append((provider, inputs.case, f"took {least / 1e6:.2g} s per call at {inputs.case}"))
         if self.gpu is not None and provider.captured:
             floor = gpu.against_floor(inputs, row["median_us"], self.gpu["copy_gb_per_s"])
             key = _key(inputs.case, provider.name)
@@ -142,7 +142,7 @@ def run(
         track: is told how many steps there are, and returns what to call after each.
 
     Returns:
-        What ``--json`` writes, but for where it comes from.
+        All that ``--json`` writes, but for where it comes from.
     """
     torch.manual_seed(SEED)
     measured = Run(limits, device)

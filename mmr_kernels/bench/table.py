@@ -34,7 +34,7 @@ class Table(NamedTuple):
 
 
 def timings(title: str, figures: Sequence[dict[str, Any]]) -> Table:
-    """Rows of ``name`` and what ``measure.summary`` gives."""
+    """Of the rows that ``measure.figures`` gives."""
     return Table(title, ["", "µs", "20th–80th percentile"], [[row["name"], *microseconds(row)] for row in figures])
 
 

@@ -102,7 +102,7 @@ def test_a_slow_provider_is_left_out_of_larger_cases_alone() -> None:
     assert {row["groups"] for row in report["rows"] if row["provider"] == "slow"} == {1, 2}
     (left_out,) = report["left_out"]
     assert (left_out["provider"], left_out["groups"], left_out["kind"]) == ("slow", 4, "bounded")
-    assert "s a call at 2 × 4 × 8" in left_out["reason"]
+    assert "s per call at 2 × 4 × 8" in left_out["reason"]
 
 
 def test_a_provider_slow_to_start_is_left_out_of_larger_cases() -> None:

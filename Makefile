@@ -109,7 +109,7 @@ test-emulator: $(READY)
 
 # What a call of the CUDA backend costs the host, without the driver: docs/cuda.md.
 bench-cuda-launch: $(READY)
-	$(BIN)/python -m bench.cuda_launch_cost --json docs/figures/cuda-launch-cost.json
+	$(BIN)/python -m bench.launch_cost cuda --json docs/figures/cuda-launch-cost.json
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel

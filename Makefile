@@ -56,19 +56,20 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/pytest bench --benchmark-columns=median,iqr,min,rounds $(ARGS)
 
-# The table of README.md and docs/cpu.md.
+# The table of README.md.
 bench-cpu: $(READY)
 	$(BIN)/mmr-kernels bench --sweep table --device cpu --seconds 4 --json docs/figures/bench-cpu.json
 
-# Everything on a GPU: its clock, graph replay, bandwidth against the floor; the picture.
+# Everything on a GPU: device time by graph replay, the host's time, bandwidth against the floor; the picture.
 bench-gpu: $(READY)
 	$(BIN)/mmr-kernels bench --device cuda --json bench-gpu.json --plot bench-gpu.png
 
-# The figures of docs/benchmark.md, with both peers; four minutes and what compiling takes.
+# The figures of docs/results.md and that page, with both peers; five minutes and what compiling takes.
 bench-figures: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/mmr-kernels bench --device cpu --json docs/figures/bench.json --csv docs/figures/bench.csv \
-		--plot docs/figures/bench.png
+	$(BIN)/mmr-kernels bench --device cpu --json docs/figures/bench.json --plot docs/figures/bench.png
+	$(BIN)/python -m bench.cpu_parts --json docs/figures/cpu-parts.json
+	$(BIN)/python -m bench.results
 
 # The study of study/README.md, small: what the published table says, the simulation, two steps of every arm.
 convergence-quick: $(READY)
@@ -106,9 +107,9 @@ test-emulator: $(READY)
 	TRITON_INTERPRET=1 MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/test_agreement.py
 	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --backend=cuda --hypothesis-profile=slow $(OP_SUITE)
 
-# The table of docs/cuda.md: what a call costs the host, without the driver.
+# What a call of the CUDA backend costs the host, without the driver: docs/cuda.md.
 bench-cuda-launch: $(READY)
-	$(BIN)/python -m bench.cuda_launch_cost --json docs/figures/cuda-launch-cost.json
+	$(BIN)/python -m bench.launch_cost cuda --json docs/figures/cuda-launch-cost.json
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel

@@ -13,8 +13,8 @@ EPS = 1e-4
 
 
 def loop(rewards: Tensor, embeddings: Tensor, scope: str = "group") -> tuple[Tensor, Tensor]:
-    """One scope at a time, one argmax a step over tensors with a mask: the way the method was published,
-    with the same eager operations a pick as the released code.
+    """One scope at a time, one argmax per step over tensors with a mask: the way the method was published,
+    with the same eager operations per pick as the released code.
 
     Args:
         rewards: (B, G), float32.
@@ -30,7 +30,7 @@ def loop(rewards: Tensor, embeddings: Tensor, scope: str = "group") -> tuple[Ten
 
 
 def batched(rewards: Tensor, embeddings: Tensor, scope: str = "group") -> tuple[Tensor, Tensor]:
-    """All scopes at once, a step a member of a few batched operations; arguments and result as for ``loop``."""
+    """All scopes at once, a few batched operations per member; arguments and result as for ``loop``."""
     r, e = _scopes(rewards, embeddings, scope)
     unit = torch.nn.functional.normalize(e.float(), dim=-1)
     similarity = torch.bmm(unit, unit.transpose(1, 2))
@@ -60,7 +60,7 @@ def group_advantages(reweighted: Tensor) -> Tensor:
 
 
 def _scopes(rewards: Tensor, embeddings: Tensor, scope: str) -> tuple[Tensor, Tensor]:
-    """A row a scope."""
+    """One row per scope."""
     if scope == "group":
         return rewards, embeddings
     return rewards.reshape(1, -1), embeddings.reshape(1, -1, embeddings.shape[-1])

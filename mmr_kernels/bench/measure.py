@@ -3,26 +3,16 @@ medians with their spread, and the median of the ratios taken turn by turn."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
-
-import torch
-
-import mmr_kernels
+from typing import Any
 
 Call = Callable[[], object]
 #: Microseconds of one call.
 Clock = Callable[[Call], float]
 
-#: Reported where they are installed.
-OPTIONAL_PACKAGES = ("triton", "pyversity", "langchain-core")
 FEWEST_TURNS = 5
-
-
 #: Seconds for which a call is run untimed before it is timed: one call of a few microseconds doesn't warm caches up.
 WARM_UP = 200e-6
 
@@ -50,7 +40,7 @@ def interleaved(
     fewest: int = FEWEST_TURNS,
     pause: float = 0.0,
 ) -> dict[str, list[float]]:
-    """Microseconds of each call, one sample a turn, for so many seconds and ``fewest`` turns at least.
+    """Microseconds of each call, one sample per turn, for so many seconds and ``fewest`` turns at least.
 
     ``pause``: seconds before each turn, for what the last call of the turn before left running.
     """
@@ -66,40 +56,16 @@ def interleaved(
 
 
 def summary(samples: list[float]) -> dict[str, float]:
-    """Median and 20th and 80th percentile."""
-    cuts = statistics.quantiles(samples, n=5)
+    """Median and 20th and 80th percentile, interpolated between samples and never beyond them."""
+    cuts = statistics.quantiles(samples, n=5, method="inclusive")
     return {"median_us": statistics.median(samples), "p20_us": cuts[0], "p80_us": cuts[3]}
+
+
+def figures(calls: dict[str, Call], seconds: float, clock: Clock = wall_clock) -> list[dict[str, Any]]:
+    """A row per call, taken in turns: its ``name`` and ``summary``."""
+    return [{"name": name, **summary(samples)} for name, samples in interleaved(calls, seconds, clock).items()]
 
 
 def ratio(samples: list[float], base: list[float]) -> float:
     """Median over turns of time / base time: both were taken within the same moments."""
     return statistics.median(one / other for one, other in zip(samples, base, strict=True))
-
-
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "processor": model,
-        "vector_code": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "system": platform.platform(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of what takes part."""
-    found = {"python": platform.python_version(), "mmr-kernels": mmr_kernels.__version__}
-    found |= {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
-    for name in OPTIONAL_PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -41,9 +41,23 @@ def bench(*arguments: object) -> Any:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_json_csv_and_picture(tmp_path: Path) -> None:
+def test_json_csv_and_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     json_path, csv_path, plot = tmp_path / "new" / "b.json", tmp_path / "b.csv", tmp_path / "b.png"
-    result = bench("--quick", "--device", "cpu", "--json", json_path, "--csv", csv_path, "--plot", plot)
+    arguments = (
+        "--quick",
+        "--device",
+        "cpu",
+        "--seconds",
+        "0.002",
+        "--json",
+        json_path,
+        "--csv",
+        csv_path,
+        "--plot",
+        plot,
+    )
+    monkeypatch.setattr("sys.orig_argv", ["/bin/python", "/bin/mmr-kernels", "bench", *map(str, arguments)])
+    result = bench(*arguments)
     assert result.exit_code == 0, result.output
     report = json.loads(json_path.read_text())
     assert report["command"].startswith("mmr-kernels bench --quick --device cpu --seconds 0.002 --json ")
@@ -77,7 +91,9 @@ def test_one_provider_and_one_sweep() -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_a_wrong_provider_is_shown_and_fails_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = Provider("wrong", "ours", "advantages", None, lambda inputs: Trial(lambda: None, lambda: "it is off by 1"))
+    wrong = Provider(
+        "wrong", "ours", "advantages", None, lambda inputs: Trial(lambda: None, lambda result: "it is off by 1")
+    )
     table = [*providers("cpu"), wrong]
     monkeypatch.setattr("mmr_kernels.bench.providers.providers", lambda device: table)
     path = tmp_path / "b.json"

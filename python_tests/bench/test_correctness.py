@@ -1,4 +1,4 @@
-"""What checks a provider before it is timed: it lets the right ones pass, and no wrong one."""
+"""The check of a provider before it is timed lets the right ones pass, and no wrong one."""
 
 from __future__ import annotations
 

@@ -10,10 +10,8 @@ import math
 import typing
 from typing import Annotated, Literal, NamedTuple
 
-import torch
-from torch import Tensor
-
-LARGEST_FLOAT32 = torch.finfo(torch.float32).max
+#: Computed here, because the command line reads this table without torch.
+LARGEST_FLOAT32 = (2 - 2.0**-23) * 2.0**127
 
 
 class UpTo(NamedTuple):
@@ -129,8 +127,11 @@ def lambda_options(lam: object, called: str = "lam") -> tuple[str, float]:
         if lam not in LAMBDA_MODES:
             raise ValueError(f"{called} must be a number, a tensor or one of {quoted(LAMBDA_MODES)}; got {lam!r}")
         return lam, 0.0
-    if isinstance(lam, Tensor):
-        return "tensor", 0.0
+    if not isinstance(lam, int | float):
+        from torch import Tensor
+
+        if isinstance(lam, Tensor):
+            return "tensor", 0.0
     check("lam_value", lam, called)
     return "fixed", typing.cast(float, lam)
 

@@ -1,4 +1,4 @@
-"""What an embedder is: one vector a completion, from its text, from its token ids, or from either.
+"""The protocols of an embedder: one vector per completion, from its text, from its token ids, or from either.
 
 Two protocols of one method, because no embedder should have to pretend: a sentence model reads text, the
 policy reads its own token ids, the lexical embedder reads both. A caller that holds token ids asks

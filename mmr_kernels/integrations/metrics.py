@@ -1,15 +1,19 @@
-"""What TRL logs of a scored batch; docs/trl.md says how to read it."""
+"""The metrics of a scored batch that a trainer logs; docs/trl.md says how to read them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from mmr_kernels.integrations.trl.scoring import Scored
+from mmr_kernels.integrations.scored import Scored
+
+#: Metrics that only the trainer can measure: milliseconds per batch, a schedule's value, a share of the step's time.
+EMBED_MS, REWEIGHT_MS = "mmr/embed_ms", "mmr/reweight_ms"
+DIVERSITY, SHARE_OF_STEP = "mmr/diversity", "mmr/share_of_step"
 
 
 def metrics(scored: Scored, group_size: int) -> dict[str, float]:
-    """Name to value; NaN, which TRL leaves out, where the batch holds nothing to measure.
+    """Name to value; NaN where the batch holds nothing to measure.
 
     Similarity is that of completions picked after the first of their scope, the only ones that have one.
     """

@@ -59,6 +59,7 @@ class Option(NamedTuple):
     """A row of the table, read from the annotations of ``Options``: a choice, a number or a flag."""
 
     name: str
+    takes: typing.Any  # the type: a Literal of choices, float or bool
     default: str | float | bool | None
     choices: tuple[str | None, ...]  # of a choice; None among them where nothing need be chosen
     highest: float  # of a number
@@ -81,7 +82,7 @@ def _row(name: str, annotation: typing.Any) -> Option:
     names = typing.get_args(either[0]) if type(None) in either else either
     choices = (*names, None) if type(None) in either else names
     highest = next((item.highest for item in metadata if isinstance(item, UpTo)), math.inf)
-    return Option(name, Options._field_defaults[name], choices, highest, metadata[-1])
+    return Option(name, takes, Options._field_defaults[name], choices, highest, metadata[-1])
 
 
 OPTIONS = {name: _row(name, hint) for name, hint in typing.get_type_hints(Options, include_extras=True).items()}

@@ -72,6 +72,8 @@ def as_embedder(
         module = EMBEDDERS.get(name)
         if module is None or not bool(colon) == bool(model) == module.TAKES_MODEL:
             raise ValueError(f"embedder must be {NAMES}; got {choice!r}")
+        if (reason := module.why_not()) is not None:
+            raise ImportError(f"embedder {choice!r} {reason}")
         embedder: Embedder = module.make(model, batch_size=batch_size, max_tokens=max_tokens, policy=policy)
         return embedder
     if isinstance(choice, type):

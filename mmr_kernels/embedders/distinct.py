@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels.checks import FLOAT_DTYPES
-from mmr_kernels.embedders.padding import padded
-from mmr_kernels.embedders.protocol import Embedder, TextEmbedder, TokenEmbedder
+from mmr_kernels.embedders.protocol import Embedder, TextEmbedder, TokenEmbedder, padded
 
 Row = TypeVar("Row", bound=Hashable)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mmr_kernels.embedders.padding import padded
+from mmr_kernels.embedders.protocol import padded
 
 TAKES_MODEL = False
 

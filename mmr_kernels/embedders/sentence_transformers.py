@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from mmr_kernels.embedders.packages import require, why_no
 
 TAKES_MODEL = True
 
 
 def why_not() -> str | None:
     """Needs the library."""
-    return why_no("sentence_transformers", "pip install 'mmr-kernels[sentence-transformers]'")
+    if importlib.util.find_spec("sentence_transformers") is not None:
+        return None
+    return "needs the package sentence-transformers; pip install 'mmr-kernels[sentence-transformers]'"
 
 
 def make(model: str, *, batch_size: int, max_tokens: int, policy: object) -> SentenceTransformersEmbedder:
@@ -38,7 +39,6 @@ class SentenceTransformersEmbedder:
     def __init__(
         self, model: str, *, batch_size: int = 32, max_tokens: int = 3584, trust_remote_code: bool = False
     ) -> None:
-        require("sentence-transformers", why_not())
         from sentence_transformers import SentenceTransformer
 
         self.model = SentenceTransformer(model, device="cpu", trust_remote_code=trust_remote_code)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmr_kernels.embedders.packages import require, why_no
-
 TAKES_MODEL = True
 
 
 def why_not() -> str | None:
     """Needs vLLM."""
-    return why_no("vllm", "pip install vllm (docs/trl.md)")
+    if importlib.util.find_spec("vllm") is not None:
+        return None
+    return "needs the package vllm; pip install vllm (docs/embedders.md)"
 
 
 def make(model: str, *, batch_size: int, max_tokens: int, policy: object) -> VLLMEmbedder:
@@ -38,7 +39,6 @@ class VLLMEmbedder:
     """
 
     def __init__(self, model: str, *, max_tokens: int = 3584, trust_remote_code: bool = False, **engine: Any) -> None:
-        require("vllm", why_not())
         from vllm import LLM
 
         if torch.cuda.is_available():

@@ -19,6 +19,7 @@ def metrics(scored: Scored, group_size: int) -> dict[str, float]:
     """
     rewards, advantages, reweighted, rank, similarity, lam = (column.to("cpu", torch.float64) for column in scored)
     valid = rewards.isfinite()
+    both = torch.stack([rewards, advantages])[:, valid]
     later = similarity[rank > 0]
     return {
         "mmr/lambda": lam.nanmean().item(),
@@ -27,7 +28,7 @@ def metrics(scored: Scored, group_size: int) -> dict[str, float]:
         "mmr/reward_before": rewards[valid].mean().item(),
         "mmr/reward_after": reweighted[valid].mean().item(),
         "mmr/equal_reward_groups": _equal_groups(rewards.view(-1, group_size), valid.view(-1, group_size)),
-        "mmr/reward_advantage_correlation": _correlation(rewards[valid], advantages[valid]),
+        "mmr/reward_advantage_correlation": torch.corrcoef(both)[0, 1].item() if both.shape[1] > 1 else torch.nan,
     }
 
 
@@ -36,11 +37,3 @@ def _equal_groups(rewards: Tensor, valid: Tensor) -> float:
     highest = rewards.masked_fill(~valid, -torch.inf).amax(dim=1)
     lowest = rewards.masked_fill(~valid, torch.inf).amin(dim=1)
     return (highest <= lowest).to(torch.float64).mean().item()
-
-
-def _correlation(first: Tensor, second: Tensor) -> float:
-    """Pearson's; NaN where one of the two is constant."""
-    if len(first) < 2:
-        return torch.nan
-    first, second = first - first.mean(), second - second.mean()
-    return float(first @ second / (first.norm() * second.norm()))

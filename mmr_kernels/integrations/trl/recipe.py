@@ -9,32 +9,30 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 
-def read(path: Path, known: Collection[str], extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read(path: Path, known: Collection[str], within: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The options of a recipe. Its ``extends`` lists files, relative to its own place; later ones win over earlier
-    ones, and the recipe over them all.
+    ones, and the recipe wins over them all.
 
     Args:
         path: of the recipe.
         known: the names that options may have.
-        extended_by: the recipes on whose behalf this one is read.
+        within: the recipes that extend this one.
 
     Raises:
         OSError, ValueError: naming the file.
     """
-    if path.resolve() in extended_by:
-        raise ValueError(f"{path}: extends itself, by way of {', '.join(map(str, extended_by))}")
+    if path.resolve() in within:
+        raise ValueError(f"{path}: extends itself")
     try:
-        own = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML ({error})") from error
-    if not isinstance(own, dict):
-        raise ValueError(f"{path}: takes options, one NAME: VALUE per line, got {type(own).__name__}")
-    extends = own.pop("extends", [])
-    if not isinstance(extends, list) or not all(isinstance(name, str) for name in extends):
-        raise ValueError(f"{path}: extends takes a list of files, got {extends!r}")
+        with path.open("rb") as file:
+            own = yaml.safe_load(file)
+    except yaml.YAMLError as error:  # which names the file
+        raise ValueError(str(error)) from error
+    if not isinstance(own, dict) or not isinstance(own.setdefault("extends", []), list):
+        raise ValueError(f"{path}: takes lines of NAME: VALUE, and a list for extends")
+    options: dict[str, Any] = {}
+    for name in own.pop("extends"):
+        options |= read(path.parent / str(name), known, (*within, path.resolve()))
     if unknown := [str(name) for name in own if name not in known]:
         raise ValueError(f"{path}: unknown option {', '.join(unknown)}")
-    options: dict[str, Any] = {}
-    for name in extends:
-        options |= read(path.parent / name, known, (*extended_by, path.resolve()))
     return options | own

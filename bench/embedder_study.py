@@ -141,7 +141,7 @@ def main() -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "numpy"))
     print(f"{platform.platform()}, {torch.get_num_threads()} threads,", end=" ")
     print(f"Python {platform.python_version()}, {versions}\n")
-    print("| embedder | AUC | 95 % interval | AUC, no answer line | µs a completion |")
+    print("| embedder | AUC | 95 % interval | AUC, no answer line | µs per completion |")
     print("| --- | --- | --- | --- | --- |")
     for row in rows:
         print(

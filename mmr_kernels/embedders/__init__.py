@@ -23,6 +23,8 @@ from mmr_kernels.embedders.sentence_transformers import SentenceTransformersEmbe
 from mmr_kernels.embedders.vllm import VLLMEmbedder
 
 __all__ = [
+    "EMBEDDERS",
+    "NAMES",
     "Embedder",
     "FunctionEmbedder",
     "LexicalEmbedder",
@@ -33,6 +35,7 @@ __all__ = [
     "VLLMEmbedder",
     "as_embedder",
     "embed_distinct",
+    "machine_reasons",
 ]
 
 EMBEDDERS: dict[str, ModuleType] = {

@@ -1,8 +1,8 @@
 """Embedders turn completions into vectors, from which MMR knows what is redundant: their table, and the choice.
 
-A row of the table is a module with ``why_not()`` (None, or one sentence on what this machine lacks), ``TAKES_MODEL``
-(whether its name goes with a model's, as NAME:MODEL) and ``make(model, batch_size, max_tokens, policy)``. That sentence
-is the error of an explicit choice, a row of ``mmr-kernels info`` and the reason of a skipped test.
+A row of the table is a module with ``why_not()`` (None, or one sentence on what this machine lacks) and
+``make(model, batch_size, max_tokens, policy)``. That sentence is the error of an explicit choice, a row of
+``mmr-kernels info`` and the reason of a skipped test.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from mmr_kernels.embedders.policy import PolicyEmbedder
 from mmr_kernels.embedders.protocol import Embedder, TextEmbedder, TokenEmbedder
 from mmr_kernels.embedders.sentence_transformers import SentenceTransformersEmbedder
 from mmr_kernels.embedders.vllm import VLLMEmbedder
+from mmr_kernels.options import quoted
 
 __all__ = [
     "EMBEDDERS",
-    "NAMES",
     "Embedder",
     "FunctionEmbedder",
     "LexicalEmbedder",
@@ -38,15 +38,13 @@ __all__ = [
     "machine_reasons",
 ]
 
+#: By the names that users write, where MODEL stands for a folder or a name on the Hugging Face hub.
 EMBEDDERS: dict[str, ModuleType] = {
     "lexical": lexical,
     "policy": policy,
-    "sentence-transformers": sentence_transformers,
-    "vllm": vllm,
+    "sentence-transformers:MODEL": sentence_transformers,
+    "vllm:MODEL": vllm,
 }
-
-#: As messages and help list them.
-NAMES = ", ".join(repr(f"{name}:MODEL" if module.TAKES_MODEL else name) for name, module in EMBEDDERS.items())
 
 
 def machine_reasons() -> dict[str, str | None]:
@@ -60,7 +58,7 @@ def as_embedder(
     """The embedder that ``choice`` names, or is, or that calls it.
 
     Args:
-        choice: a name of the table, with ":MODEL" where it takes one; an object with ``embed_texts`` or
+        choice: a name of the table; an object with ``embed_texts`` or
             ``embed_tokens``; or a function of a list of texts that returns a tensor with a row for each.
         batch_size: completions that a model embeds at a time.
         max_tokens: tokens of a completion that a model reads.
@@ -71,10 +69,10 @@ def as_embedder(
         ImportError: with the extra to install.
     """
     if isinstance(choice, str):
-        name, colon, model = choice.partition(":")
-        module = EMBEDDERS.get(name)
-        if module is None or not bool(colon) == bool(model) == module.TAKES_MODEL:
-            raise ValueError(f"embedder must be {NAMES}; got {choice!r}")
+        name, _, model = choice.partition(":")
+        module = EMBEDDERS.get(f"{name}:MODEL" if model else choice)
+        if module is None:
+            raise ValueError(f"embedder must be {quoted(EMBEDDERS)}; got {choice!r}")
         if (reason := module.why_not()) is not None:
             raise ImportError(f"embedder {choice!r} {reason}")
         embedder: Embedder = module.make(model, batch_size=batch_size, max_tokens=max_tokens, policy=policy)
@@ -86,6 +84,6 @@ def as_embedder(
     if callable(choice):
         return FunctionEmbedder(choice)
     raise TypeError(
-        f"embedder must be {NAMES}, an object with embed_texts or embed_tokens, or a function; got"
+        f"embedder must be {quoted(EMBEDDERS)}, an object with embed_texts or embed_tokens, or a function; got"
         f" {type(choice).__name__}"
     )

@@ -16,8 +16,6 @@ from torch.nn.functional import normalize
 
 from mmr_kernels.embedders.protocol import padded
 
-TAKES_MODEL = False
-
 #: Words of one character count too: solutions differ most by their digits.
 WORD = r"(?u)\w+"
 

@@ -9,8 +9,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-TAKES_MODEL = False
-
 
 def why_not() -> str | None:
     """Runs wherever there is a policy."""

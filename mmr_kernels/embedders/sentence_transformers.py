@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TAKES_MODEL = True
-
 
 def why_not() -> str | None:
     """Needs the library."""

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TAKES_MODEL = True
-
 
 def why_not() -> str | None:
     """Needs vLLM."""

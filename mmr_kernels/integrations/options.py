@@ -9,22 +9,23 @@ from typing import Any
 
 from torch import nn
 
-from mmr_kernels import options as table
-from mmr_kernels.embedders import NAMES, Embedder, as_embedder
+from mmr_kernels.embedders import EMBEDDERS, Embedder, as_embedder
+from mmr_kernels.options import check, quoted
 from mmr_kernels.schedule import LinearSchedule
 from mmr_kernels.settings import checked, settings
 
-#: What the trainer itself decides isn't offered: it has a scaling and an epsilon of its own.
+#: The options of the op that a config offers: all but those that the trainer decides.
 _OF_THE_OP = settings("scale", "eps", "normalize")
-
 _LOWEST = {"mmr_embedder_batch_size": 1, "mmr_embedder_max_tokens": 1, "mmr_plot_steps": 0}
 
+
+def _field(default: Any, text: str) -> Any:
+    """A field that parsers of dataclasses show with its help."""
+    return field(default=default, metadata={"help": text})
+
+
 _OpOptions: Any = make_dataclass(
-    "_OpOptions",
-    [
-        (f"mmr_{each.name}", each.takes, field(default=each.default, metadata={"help": each.help}))
-        for each in _OF_THE_OP
-    ],
+    "_OpOptions", [(f"mmr_{each.name}", each.takes, _field(each.default, each.help)) for each in _OF_THE_OP]
 )
 
 
@@ -42,38 +43,29 @@ class MMROptions(_OpOptions):
         TypeError, ValueError: at construction, naming the field, what it got and what it takes.
     """
 
-    mmr_diversity_end: float | None = field(
-        default=None,
-        metadata={
-            "help": "The value that mmr_diversity reaches, in a straight line, after mmr_diversity_steps of training."
-            " By default it stays as it is."
-        },
+    mmr_diversity_end: float | None = _field(
+        None,
+        "The value that mmr_diversity reaches, in a straight line, after mmr_diversity_steps of training. By default it"
+        " stays as it is.",
     )
-    mmr_diversity_steps: float = field(
-        default=1.0, metadata={"help": "The share of training, in (0, 1], over which mmr_diversity changes."}
-    )
-    mmr_embedder: str = field(default="lexical", metadata={"help": f"{NAMES}; a MODEL is a name or a path."})
-    mmr_embedder_batch_size: int = field(default=32, metadata={"help": "Completions that a model embeds at a time."})
-    mmr_embedder_max_tokens: int = field(
-        default=3584, metadata={"help": "Tokens of a completion that are embedded; 3,584 as published."}
-    )
-    mmr_plot_steps: int = field(
-        default=0,
-        metadata={"help": "Training steps from one picture of rewards and advantages to the next; 0: none."},
-    )
+    mmr_diversity_steps: float = _field(1.0, "The share of training, in (0, 1], over which mmr_diversity changes.")
+    mmr_embedder: str = _field("lexical", f"{quoted(EMBEDDERS)}; a MODEL is a name or a path.")
+    mmr_embedder_batch_size: int = _field(32, "Completions that a model embeds at a time.")
+    mmr_embedder_max_tokens: int = _field(3584, "Tokens of a completion that are embedded; 3,584 as published.")
+    mmr_plot_steps: int = _field(0, "Training steps between two pictures of rewards and advantages; 0: no pictures.")
 
     def __post_init__(self) -> None:
         for each in _OF_THE_OP:
             name = f"mmr_{each.name}"
             setattr(self, name, checked(each.name, getattr(self, name), name))
         if self.mmr_diversity_end is not None:
-            table.check("diversity", self.mmr_diversity_end, "mmr_diversity_end")
+            check("diversity", self.mmr_diversity_end, "mmr_diversity_end")
             if self.mmr_method != "mmr":
                 raise ValueError(
                     f"mmr_diversity_end goes with mmr_method='mmr', which has a λ; got mmr_method={self.mmr_method!r}"
                 )
         share = self.mmr_diversity_steps
-        table.check("diversity", share, "mmr_diversity_steps")
+        check("diversity", share, "mmr_diversity_steps")
         if share == 0:
             raise ValueError(f"mmr_diversity_steps must lie in (0, 1], a share of training; got {share}")
         for name, lowest in _LOWEST.items():

@@ -7,7 +7,7 @@ import torch
 
 from mmr_kernels.embedders import EMBEDDERS, TextEmbedder, as_embedder
 
-if (reason := EMBEDDERS["vllm"].why_not()) is not None:
+if (reason := EMBEDDERS["vllm:MODEL"].why_not()) is not None:
     pytest.skip(f"embedder 'vllm' {reason}; make test-vllm", allow_module_level=True)
 
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast

@@ -10,11 +10,9 @@ import math
 import typing
 from typing import Annotated, Literal, NamedTuple
 
-import torch
-from torch import Tensor
-
 NUMBERS = (int, float)  # a tuple: the compiler of torch 2.6 traces no union of types
-LARGEST_FLOAT32 = torch.finfo(torch.float32).max
+#: Computed here, because the command line reads this table without torch.
+LARGEST_FLOAT32 = (2 - 2.0**-23) * 2.0**127
 
 
 class UpTo(NamedTuple):
@@ -30,28 +28,28 @@ class Options(NamedTuple):
     ``outputs`` says which outputs the op fills.
     """
 
-    method: Annotated[Literal["mmr", "smi", "none"], "how rewards are reweighted; none: plain GRPO"] = "mmr"
-    lam_mode: Annotated[Literal["fixed", "tensor", "sigmoid", "relative_std"], "where λ comes from"] = "sigmoid"
-    lam_value: Annotated[float, UpTo(1.0), "λ of the mode fixed"] = 0.0
-    temperature: Annotated[float, UpTo(LARGEST_FLOAT32), "τ of the λ relative_std"] = 1.0
+    method: Annotated[Literal["mmr", "smi", "none"], "How rewards are reweighted; 'none' is plain GRPO."] = "mmr"
+    lam_mode: Annotated[Literal["fixed", "tensor", "sigmoid", "relative_std"], "The rule that gives λ."] = "sigmoid"
+    lam_value: Annotated[float, UpTo(1.0), "λ itself, where the rule is 'fixed'."] = 0.0
+    temperature: Annotated[float, UpTo(LARGEST_FLOAT32), "τ of the λ 'relative_std'."] = 1.0
     first_pick: Annotated[
-        Literal["reward", "score"], "new reward of the first pick: its reward, or λ times its reward"
+        Literal["reward", "score"], "The first pick's new reward: its reward as it is, or λ times that."
     ] = "reward"
-    diversity: Annotated[float, UpTo(1.0), "dial from plain GRPO (0) to MMR (1)"] = 1.0
-    match_scale: Annotated[bool, "give new rewards the mean and deviation that the scope's rewards had"] = False
-    scope: Annotated[Literal["group", "batch"], "pick within each group, or across the whole batch"] = "group"
+    diversity: Annotated[float, UpTo(1.0), "A dial from plain GRPO (0) to MMR (1)."] = 1.0
+    match_scale: Annotated[bool, "Give the new rewards the mean and standard deviation of the old ones."] = False
+    scope: Annotated[Literal["group", "batch"], "Pick within each group, or across the whole batch."] = "group"
     scale: Annotated[
-        Literal["group", "batch", "none"], "divide by the deviation of the group, of the batch, or by nothing"
+        Literal["group", "batch", "none"], "Divide by the standard deviation of the group, of the batch, or by nothing."
     ] = "group"
-    eps: Annotated[float, UpTo(LARGEST_FLOAT32), "added to the deviation"] = 1e-4
+    eps: Annotated[float, UpTo(LARGEST_FLOAT32), "Added to the standard deviation."] = 1e-4
     degenerate: Annotated[
-        Literal["reweight", "zero"], "advantages of a group of equal rewards: of its reweighted rewards, or 0"
+        Literal["reweight", "zero"], "A group of equal rewards gets the advantages of its reweighted rewards, or 0."
     ] = "reweight"
-    normalize: Annotated[bool, "divide each embedding by its norm"] = True
-    outputs: Annotated[Literal["advantages", "reweighted", "details"], "outputs that the op fills"] = "advantages"
-    backend: Annotated[Literal["triton", "cuda", "cpu", "torch"] | None, "backend; none given: the first that can"] = (
-        None
-    )
+    normalize: Annotated[bool, "Divide each embedding by its norm."] = True
+    outputs: Annotated[Literal["advantages", "reweighted", "details"], "The outputs that the op fills."] = "advantages"
+    backend: Annotated[
+        Literal["triton", "cuda", "cpu", "torch"] | None, "The backend; where none is given, the first that can."
+    ] = None
 
 
 #: The numbers that a public ``lam`` may be written as.
@@ -62,6 +60,7 @@ class Option(NamedTuple):
     """A row of the table, read from the annotations of ``Options``: a choice, a number or a flag."""
 
     name: str
+    takes: typing.Any  # the type: a Literal of choices, float or bool
     default: str | float | bool | None
     choices: tuple[str | None, ...]  # of a choice; None among them where nothing need be chosen
     highest: float  # of a number
@@ -84,7 +83,7 @@ def _row(name: str, annotation: typing.Any) -> Option:
     names = typing.get_args(either[0]) if type(None) in either else either
     choices = (*names, None) if type(None) in either else names
     highest = next((item.highest for item in metadata if isinstance(item, UpTo)), math.inf)
-    return Option(name, Options._field_defaults[name], choices, highest, metadata[-1])
+    return Option(name, takes, Options._field_defaults[name], choices, highest, metadata[-1])
 
 
 OPTIONS = {name: _row(name, hint) for name, hint in typing.get_type_hints(Options, include_extras=True).items()}
@@ -130,8 +129,11 @@ def lambda_options(lam: object, called: str = "lam") -> tuple[str, float]:
         if lam not in LAMBDA_MODES:
             raise ValueError(f"{called} must be a number, a tensor or one of {quoted(LAMBDA_MODES)}; got {lam!r}")
         return lam, 0.0
-    if isinstance(lam, Tensor):
-        return "tensor", 0.0
+    if not isinstance(lam, int | float):
+        from torch import Tensor
+
+        if isinstance(lam, Tensor):
+            return "tensor", 0.0
     check("lam_value", lam, called)
     return "fixed", typing.cast(float, lam)
 

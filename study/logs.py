@@ -15,7 +15,7 @@ from study.running import DRAWS, NOISE, RATE, Draws, one_step, rewards_of
 
 
 def metrics(rewards: Tensor, result: MMRResult, group_size: int) -> dict[str, Tensor]:
-    """As ``mmr_kernels.integrations.trl.metrics``, for each of S batches; and one that its completions table gives.
+    """As ``mmr_kernels.integrations.metrics``, for each of S batches; and one that its completions table gives.
 
     Args:
         rewards: (S, n), all finite.

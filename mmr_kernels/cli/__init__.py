@@ -1,4 +1,4 @@
-"""The command line, ``mmr-kernels``: one file a subcommand. torch and the like are imported inside them."""
+"""The command line, ``mmr-kernels``: one file per subcommand. torch and the like are imported inside them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """What comes before a subcommand; --version does its work in its callback."""
+    """Options before a subcommand; --version does its work in its callback."""
 
 
 app.command()(info)

@@ -1,4 +1,4 @@
-"""``mmr-kernels grpo``: train with MMR from a config file, as ``trl grpo`` does without."""
+"""``mmr-kernels grpo``: train with MMR from a recipe, as ``trl grpo`` does without MMR."""
 
 from __future__ import annotations
 

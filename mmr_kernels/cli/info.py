@@ -1,4 +1,4 @@
-"""``mmr-kernels info``: versions, the machine, and each backend with the reason why it can't run here.
+"""``mmr-kernels info``: versions, the machine, and each backend and embedder with the reason why it can't run here.
 
 Made to be pasted into a bug report, so it reports whatever it can: even without torch.
 """
@@ -25,7 +25,7 @@ PACKAGES = ("torch", "triton", "numpy", "scikit-learn", "pyarrow", "matplotlib",
 def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show versions, and each backend and why it can or can't run here."""
+    """Show versions, and each backend and embedder and why it can't run here."""
     report = collect()
     if as_json:
         typer.echo(json.dumps(report, indent=2))
@@ -34,10 +34,10 @@ def info(
 
 
 def collect(host: Host | None = None) -> dict[str, Any]:
-    """What ``info`` reports; ``host`` is the machine whose backends to judge, by default this one.
+    """The report; ``host`` is the machine whose backends to judge, by default this one.
 
-    ``backends`` maps each backend's name to None where it can run, else to the reason. ``error`` is what kept
-    torch or the backends from being imported.
+    ``backends`` and ``embedders`` map each name to None where it can run, else to the reason. ``error`` is what kept
+    torch or one of the two from being imported.
     """
     report: dict[str, Any] = {
         "mmr-kernels": mmr_kernels.__version__,
@@ -49,16 +49,18 @@ def collect(host: Host | None = None) -> dict[str, Any]:
         "threads": None,
         "gpus": [],
         "backends": {},
+        "embedders": {},
         "error": None,
     }
     try:
         import torch
 
-        from mmr_kernels import backends
+        from mmr_kernels import backends, embedders
 
         report["threads"] = torch.get_num_threads()
         report["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         report["backends"] = backends.machine_reasons(host)
+        report["embedders"] = embedders.machine_reasons()
     except Exception as error:  # a broken install is what this command is for: report it, whatever it raises
         report["error"] = f"{type(error).__name__}: {error}"
     return report
@@ -89,11 +91,12 @@ def _print(report: dict[str, Any]) -> None:
         value = report["packages"].get(name) if name in report["packages"] else report[name]
         machine.add_row(name, Text("not found" if value is None else str(value)))
     machine.add_row("gpu", Text(", ".join(report["gpus"]) or "none"))
-    backends = Table("backend", "here")
-    for name, reason in report["backends"].items():
-        backends.add_row(name, Text("can run", "green") if reason is None else Text(reason, "yellow"))
     console = Console()
     console.print(machine)
-    console.print(backends)
+    for kind in ("backend", "embedder"):
+        table = Table(kind, "here")
+        for name, reason in report[f"{kind}s"].items():
+            table.add_row(name, Text("can run", "green") if reason is None else Text(reason, "yellow"))
+        console.print(table)
     if report["error"] is not None:
         console.print(Text(report["error"], "red"))

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmr_kernels.cli.files import InputError, check_format, replacing, write_rows
 from mmr_kernels.cli.rollouts import Rollouts, read_rollouts
-from mmr_kernels.cli.scoring import Scores, output_rows, score_rollouts
+from mmr_kernels.cli.scoring import output_rows, score_rollouts
+from mmr_kernels.settings import checked, settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmr_kernels.integrations.scored import Scored
 
 
+#: The options of the op that are offered: all but two that nobody needs for looking at rollouts.
+OFFERED = settings("eps", "normalize")
+
+
+def offering(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option in its signature, which typer reads, for each that is offered."""
+    own = inspect.signature(command, eval_str=True)
+    parameters = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    for each in OFFERED:
+        flag = (f"--{each.name.replace('_', '-')}",) if each.takes is bool else ()  # and no "--no-…"
+        annotation: Any = Annotated[each.takes, typer.Option(*flag, help=each.help)]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(each.name, kind, default=each.default, annotation=annotation))
+    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return command
+
+
+@offering
 def score(
     rollouts: Annotated[
         Path,
@@ -31,52 +57,20 @@ def score(
             help="A reward field, and its weight in the sum (1); may be repeated. Default: reward.",
         ),
     ] = None,
-    method: Annotated[Literal["mmr", "smi", "none"], typer.Option()] = "mmr",
-    lam: Annotated[str, typer.Option(help="λ in [0, 1], 'sigmoid' or 'relative_std'.")] = "sigmoid",
-    temperature: Annotated[float, typer.Option(help="τ of relative_std.")] = 1.0,
-    first_pick: Annotated[
-        Literal["reward", "score"], typer.Option(help="What the first pick's reward becomes.")
-    ] = "reward",
-    diversity: Annotated[float, typer.Option(help="From 0, plain GRPO, to 1, MMR.")] = 1.0,
-    match_scale: Annotated[
-        bool, typer.Option("--match-scale", help="Keep the rewards' mean and standard deviation.")
-    ] = False,
-    scope: Annotated[
-        Literal["group", "batch"], typer.Option(help="Pick within each group, or across all of them.")
-    ] = "group",
-    scale: Annotated[
-        Literal["group", "batch", "none"], typer.Option(help="Whose standard deviation divides advantages.")
-    ] = "group",
-    degenerate: Annotated[
-        Literal["reweight", "zero"], typer.Option(help="What a group of equal rewards gets.")
-    ] = "reweight",
-    backend: Annotated[
-        Literal["triton", "cuda", "cpu", "torch"] | None, typer.Option(help="Default: the first that can.")
-    ] = None,
+    **options: Any,
 ) -> None:
     """Reweight the rewards of saved rollouts, and show what MMR changed in each group."""
-    options = {
-        "method": method,
-        "lam": _number_or_name(lam),
-        "temperature": temperature,
-        "first_pick": first_pick,
-        "diversity": diversity,
-        "match_scale": match_scale,
-        "scope": scope,
-        "scale": scale,
-        "degenerate": degenerate,
-        "backend": backend,
-    }
     try:
-        _check_outputs(rollouts, out, plot, method)
+        options = _checked(options)
+        _check_outputs(rollouts, out, plot, options["method"])
         read = read_rollouts(rollouts, _reward_weights(reward or ["reward"]))
         if plot is not None and all(map(math.isnan, read.rewards)):
             raise InputError(f"--plot {plot}: no completion has a reward, so there is nothing to draw")
-        scores = score_rollouts(read, options)
-        _write(read, scores, out, plot)
+        scored, plain_advantages = score_rollouts(read, options)
+        _write(read, scored, plain_advantages, out, plot)
         from mmr_kernels.cli.summary import print_summary
 
-        print_summary(read, scores, show)
+        print_summary(read, scored, plain_advantages, show)
         for written in filter(None, (out, plot)):
             typer.echo(f"wrote {written}")
     except (InputError, OSError) as error:
@@ -84,22 +78,25 @@ def score(
         raise typer.Exit(1) from error
 
 
-def _write(rollouts: Rollouts, scores: Scores, out: Path | None, plot: Path | None) -> None:
+def _write(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor, out: Path | None, plot: Path | None) -> None:
     """Both files or neither."""
     with replacing([path for path in (out, plot) if path is not None]) as temporaries:
         if out is not None:
-            write_rows(out, output_rows(rollouts, scores), temporaries[out])
+            write_rows(out, output_rows(rollouts, scored), temporaries[out])
         if plot is not None:
-            from mmr_kernels.cli.plot import draw
+            from mmr_kernels.integrations.plots import draw
 
-            draw(rollouts, scores, temporaries[plot])
+            count, groups = int(scored.rewards.isfinite().sum()), len(rollouts.offsets) - 1
+            figure = draw(scored, plain_advantages, f"{count:,} completions in {groups:,} groups, before and after MMR")
+            figure.savefig(temporaries[plot], format="png", dpi=130)
 
 
-def _number_or_name(text: str) -> float | str:
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of the op, checked under their names on the command line."""
     try:
-        return float(text)
-    except ValueError:
-        return text
+        return {name: checked(name, value, f"--{name.replace('_', '-')}") for name, value in options.items()}
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
 
 
 def _reward_weights(options: list[str]) -> dict[str, float]:
@@ -107,9 +104,12 @@ def _reward_weights(options: list[str]) -> dict[str, float]:
     weights: dict[str, float] = {}
     for option in options:
         name, equals, weight = option.rpartition("=")
-        value = _number_or_name(weight) if equals else 1.0
-        name = name if equals else option
-        if isinstance(value, str) or not math.isfinite(value) or not name or name in weights:
+        name, weight = (name, weight) if equals else (option, "1")
+        try:
+            value = float(weight)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or not name or name in weights:
             raise InputError(f"--reward takes NAME or NAME=WEIGHT, a finite weight, each name once; got {option!r}")
         weights[name] = value
     return weights

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels.checks import FLOAT_DTYPES
-from mmr_kernels.embedders.protocol import Embedder, TextEmbedder, TokenEmbedder
+from mmr_kernels.embedders.protocol import Embedder, TextEmbedder, TokenEmbedder, padded
 
 Row = TypeVar("Row", bound=Hashable)
 
@@ -32,12 +32,12 @@ def embed_distinct(
         device: of the result.
 
     Raises:
-        TypeError, ValueError: the embedder can't read what there is, or what it returned is not a row a completion.
+        TypeError, ValueError: the embedder can't read what there is, or returned something else than a row for each.
     """
     if token_ids is not None and isinstance(embedder, TokenEmbedder):
         distinct_ids, index = _distinct([tuple(ids[:max_tokens]) for ids in token_ids])
-        padded, mask = _padded(distinct_ids)
-        vectors = embedder.embed_tokens(padded.to(device), mask.to(device))
+        ids, mask = padded(distinct_ids)
+        vectors = embedder.embed_tokens(ids.to(device), mask.to(device))
     elif isinstance(embedder, TextEmbedder):
         distinct_texts, index = _distinct(texts)
         vectors = embedder.embed_texts(distinct_texts, device)
@@ -53,15 +53,6 @@ def _distinct(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
     places: dict[Row, int] = {}
     index = [places.setdefault(row, len(places)) for row in rows]
     return list(places), index
-
-
-def _padded(token_ids: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
-    """(N, L) ids, padded on the right, and the mask of what is no padding."""
-    lengths = torch.tensor([len(ids) for ids in token_ids], dtype=torch.int64)
-    mask = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
-    padded = torch.zeros(mask.shape, dtype=torch.int64)
-    padded[mask] = torch.tensor([token for ids in token_ids for token in ids], dtype=torch.int64)
-    return padded, mask
 
 
 def _check(embedder: Embedder, vectors: object, count: int) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class FunctionEmbedder:
-    """Calls ``function(texts)``, a list of texts to a tensor of a row each, without gradient."""
+    """Calls a function, which takes a list of texts and returns a tensor with a row for each, without gradient."""
 
     def __init__(self, function: Callable[[list[str]], Tensor]) -> None:
         self.function = function

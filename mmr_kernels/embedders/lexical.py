@@ -1,4 +1,4 @@
-"""The embedder that needs no model: hashed word 1–2-grams, counted and L2-normalised.
+"""Embedder "lexical", which needs no model: hashed word 1–2-grams, counted and L2-normalised.
 
 The hashing trick with signs (Weinberger et al. 2009, arXiv 0902.2206): each n-gram's hash names one of D
 dimensions and a sign, so that collisions move a cosine up as often as down, by about 1/√D. The evidence for
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-#: Words of one character too: the digits of a solution are most of what tells it from another.
+from mmr_kernels.embedders.protocol import padded
+
+#: Words of one character count too: solutions differ most by their digits.
 WORD = r"(?u)\w+"
 
 #: The finaliser of MurmurHash3 (Austin Appleby, public domain) as signed 64-bit integers, and an odd
@@ -22,6 +24,16 @@ WORD = r"(?u)\w+"
 _MIX = (0xFF51AFD7ED558CCD - 2**64, 0xC4CEB9FE1A85EC53 - 2**64)
 _STEP = 0x9E3779B97F4A7C15 - 2**64
 _LOW_31_BITS = 2**31 - 1
+
+
+def why_not() -> str | None:
+    """Runs everywhere."""
+    return None
+
+
+def make(model: str, *, batch_size: int, max_tokens: int, policy: object) -> LexicalEmbedder:
+    """The embedder with the defaults that docs/embedders.md measured."""
+    return LexicalEmbedder()
 
 
 class LexicalEmbedder:
@@ -60,7 +72,7 @@ class LexicalEmbedder:
         """(N, D) float32 on the device of the ids, no value of which is read by the host.
 
         Args:
-            token_ids: (N, L), integers, padded anywhere with anything; or a list of ids a completion.
+            token_ids: (N, L), integers, padded anywhere with anything; or a list of ids per completion.
             mask: (N, L), bool or integers, 0 where padded; None: nothing is. No n-gram spans a masked place.
 
         Raises:
@@ -69,7 +81,7 @@ class LexicalEmbedder:
         if not isinstance(token_ids, Tensor):
             if mask is not None:
                 raise ValueError("mask goes with token_ids as a tensor; lists of ids have no padding")
-            token_ids, mask = _padded(token_ids)
+            token_ids, mask = padded(token_ids)
         mask = _checked_mask(token_ids, mask)
         rows, length = token_ids.shape
         counts = torch.zeros(rows * self.dimensions, device=token_ids.device)
@@ -90,14 +102,6 @@ def _mixed(values: Tensor) -> Tensor:
     for factor in _MIX:
         values = (values ^ (values >> 33 & _LOW_31_BITS)) * factor
     return values ^ (values >> 33 & _LOW_31_BITS)
-
-
-def _padded(token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    lengths = torch.tensor([len(ids) for ids in token_ids], dtype=torch.int64)
-    mask = torch.arange(int(lengths.max()) if len(lengths) else 0) < lengths.unsqueeze(1)
-    padded = torch.zeros(mask.shape, dtype=torch.int64)
-    padded[mask] = torch.tensor([token for ids in token_ids for token in ids], dtype=torch.int64)
-    return padded, mask
 
 
 def _checked_mask(token_ids: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""The model being trained as its own embedder: no second model, and no text to tokenise again."""
+"""Embedder "policy": the model being trained. It needs no second model, and no text is tokenised again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
+def why_not() -> str | None:
+    """Runs wherever there is a policy."""
+    return None
+
+
+def make(model: str, *, batch_size: int, max_tokens: int, policy: Callable[[], nn.Module] | None) -> PolicyEmbedder:
+    """The embedder that reads the policy."""
+    if policy is None:
+        raise ValueError("embedder 'policy' takes the policy, a function that returns the model being trained")
+    return PolicyEmbedder(policy, batch_size=batch_size, max_tokens=max_tokens)
+
+
 class PolicyEmbedder:
     """Last hidden states of the policy, averaged over a completion's tokens; adapters on, dropout off, no gradient.
 
@@ -18,7 +30,7 @@ class PolicyEmbedder:
 
     Args:
         policy: returns the model, in whatever wrapper it is trained.
-        batch_size: completions a forward pass.
+        batch_size: completions per forward pass.
         max_tokens: tokens of a completion that are read.
     """
 

@@ -1,4 +1,4 @@
-"""What an embedder is: one vector a completion, from its text, from its token ids, or from either.
+"""The protocols of an embedder: one vector per completion, from its text, from its token ids, or from either.
 
 Two protocols of one method, because no embedder should have to pretend: a sentence model reads text, the
 policy reads its own token ids, the lexical embedder reads both. A caller that holds token ids asks
@@ -41,3 +41,12 @@ class TokenEmbedder(Protocol):
 
 
 Embedder = TextEmbedder | TokenEmbedder
+
+
+def padded(token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Lists of ids as ``embed_tokens`` takes them: (N, L), padded on the right, and the mask."""
+    lengths = torch.tensor([len(ids) for ids in token_ids], dtype=torch.int64)
+    mask = torch.arange(max(lengths.tolist(), default=0)) < lengths.unsqueeze(1)
+    filled = torch.zeros(mask.shape, dtype=torch.int64)
+    filled[mask] = torch.tensor([token for ids in token_ids for token in ids], dtype=torch.int64)
+    return filled, mask

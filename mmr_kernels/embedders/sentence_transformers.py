@@ -1,11 +1,24 @@
-"""A sentence model of the sentence-transformers library."""
+"""Embedder "sentence-transformers": a sentence model of the library of that name."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+
+def why_not() -> str | None:
+    """Needs the library."""
+    if importlib.util.find_spec("sentence_transformers") is not None:
+        return None
+    return "needs the package sentence-transformers; pip install 'mmr-kernels[sentence-transformers]'"
+
+
+def make(model: str, *, batch_size: int, max_tokens: int, policy: object) -> SentenceTransformersEmbedder:
+    """The embedder of that model."""
+    return SentenceTransformersEmbedder(model, batch_size=batch_size, max_tokens=max_tokens)
 
 
 class SentenceTransformersEmbedder:
@@ -24,12 +37,8 @@ class SentenceTransformersEmbedder:
     def __init__(
         self, model: str, *, batch_size: int = 32, max_tokens: int = 3584, trust_remote_code: bool = False
     ) -> None:
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise ImportError(
-                "the sentence-transformers embedder needs a package: pip install 'mmr-kernels[sentence-transformers]'"
-            ) from error
+        from sentence_transformers import SentenceTransformer
+
         self.model = SentenceTransformer(model, device="cpu", trust_remote_code=trust_remote_code)
         self.model.max_seq_length = min(self.model.max_seq_length or max_tokens, max_tokens)
         self.batch_size = batch_size

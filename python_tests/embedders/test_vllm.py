@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-pytest.importorskip("vllm", reason="vllm is not installed: make test-vllm")
+from mmr_kernels.embedders import EMBEDDERS, TextEmbedder, as_embedder
+
+if (reason := EMBEDDERS["vllm:MODEL"].why_not()) is not None:
+    pytest.skip(f"embedder 'vllm' {reason}; make test-vllm", allow_module_level=True)
 
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast
-
-from mmr_kernels.embedders import TextEmbedder, as_embedder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "one", "two", "three", "four"]
 

@@ -13,7 +13,7 @@ from integrations import tiny
 from typer.testing import CliRunner
 
 from mmr_kernels.cli import app
-from mmr_kernels.integrations.trl import rewards, script
+from mmr_kernels.integrations.trl import recipe, rewards, script
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 #: What the machine decides: a CPU, no vLLM, and little memory for the largest batch.
@@ -85,6 +85,38 @@ def test_it_runs_for_two_steps(recipe: Path, method: str, stand_ins: tuple[str, 
     weights = "adapter_model.safetensors" if "1.5b" not in recipe.stem else "model.safetensors"
     assert (tmp_path / weights).exists()
     assert (tmp_path / "completions" / "completions_00002.parquet").exists()
+
+
+def test_later_files_win_and_places_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    files = {
+        "base.yaml": "beta: 0.1\ntemperature: 0.7\nmmr_scope: batch\n",
+        "parts/one.yaml": "extends: [two.yaml]\nbeta: 0.2\ntemperature: 0.8\n",
+        "parts/two.yaml": "beta: 0.3\nmmr_lam: 0.9\n",
+        "mine.yaml": "extends: [base.yaml, parts/one.yaml]\ntemperature: 0.9\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    options = recipe.read(tmp_path / "mine.yaml", {"beta", "temperature", "mmr_scope", "mmr_lam"})
+    assert options == {"beta": 0.2, "temperature": 0.9, "mmr_scope": "batch", "mmr_lam": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mmr_lamb: 1", "mine.yaml: unknown option mmr_lamb"),
+        ("extends: [mine.yaml]", "mine.yaml: extends itself"),
+        ("extends: mine.yaml", "mine.yaml: takes lines of NAME: VALUE, and a list for extends"),
+        ("- beta", "mine.yaml: takes lines of NAME: VALUE"),
+        ("beta: [", 'mine.yaml", line 1'),
+        ("extends: [other.yaml]", "other.yaml"),
+    ],
+)
+def test_a_bad_recipe_is_named(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    done = CliRunner().invoke(app, ["grpo", "--config", str(tmp_path / "mine.yaml")])
+    assert done.exit_code == 2
+    assert words in done.output
 
 
 @pytest.mark.parametrize("name", ["zero2", "fsdp"])

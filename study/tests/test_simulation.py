@@ -167,8 +167,8 @@ def test_closed_form_refuses_what_it_does_not_know(arm: Arm) -> None:
 
 def test_metrics_are_the_trainers() -> None:
     pytest.importorskip("trl")
-    from mmr_kernels.integrations.trl.metrics import metrics
-    from mmr_kernels.integrations.trl.scoring import Scored
+    from mmr_kernels.integrations.metrics import metrics
+    from mmr_kernels.integrations.scored import Scored
 
     ways, rewards = drawn()
     result = mmr_advantages(rewards.view(-1, 8), similarity=similarity_of(ways.view(-1, 8), PLAIN), return_details=True)

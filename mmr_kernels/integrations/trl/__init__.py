@@ -1,7 +1,7 @@
 """MMR-GRPO in TRL: one changed line of a GRPO script (docs/trl.md)."""
 
-from mmr_kernels.integrations.trl.config import MMRGRPOConfig, MMROptions
+from mmr_kernels.integrations.options import MMROptions
 from mmr_kernels.integrations.trl.mixin import MMRMixin
-from mmr_kernels.integrations.trl.trainer import MMRGRPOTrainer, attach_mmr
+from mmr_kernels.integrations.trl.trainer import MMRGRPOConfig, MMRGRPOTrainer, attach_mmr
 
 __all__ = ["MMRGRPOConfig", "MMRGRPOTrainer", "MMRMixin", "MMROptions", "attach_mmr"]

@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mmr_kernels.embedders import Embedder, TextEmbedder, as_embedder, embed_distinct
+from mmr_kernels.embedders import TextEmbedder, embed_distinct
+from mmr_kernels.integrations.messages import generated_text
+from mmr_kernels.integrations.metrics import DIVERSITY, EMBED_MS, REWEIGHT_MS, SHARE_OF_STEP, metrics
+from mmr_kernels.integrations.options import MMROptions
+from mmr_kernels.integrations.scored import Scored
 from mmr_kernels.integrations.trl import parent
-from mmr_kernels.integrations.trl.config import EMA_ALPHA, MMROptions
-from mmr_kernels.integrations.trl.messages import generated_text
-from mmr_kernels.integrations.trl.metrics import metrics
 from mmr_kernels.integrations.trl.plots import MMRPlotCallback
-from mmr_kernels.integrations.trl.scoring import Scored, score, total_reward
-from mmr_kernels.schedule import LambdaEMA, LinearSchedule, raw_lambda
+from mmr_kernels.integrations.trl.scoring import score_together, total_reward
+from mmr_kernels.schedule import LambdaEMA, raw_lambda
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as Trainer
 else:
     Trainer = object
 
-#: Where λ's average lies in TRL's ``TrainerState``, which every checkpoint saves and every resumption loads.
+#: The place of λ's average in TRL's ``TrainerState``, which every checkpoint saves and every resumption loads.
 STATE_KEY = "mmr"
 
 
@@ -40,23 +41,23 @@ class MMRMixin(Trainer):
     Args:
         *args, **kwargs: of the trainer.
         embedder: an object with ``embed_tokens`` or ``embed_texts`` (``mmr_kernels.embedders``), or a callable that
-            takes a list of texts and returns a tensor of a row each; instead of ``args.mmr_embedder``.
+            takes a list of texts and returns a tensor with a row for each; instead of ``args.mmr_embedder``.
 
     Raises:
-        RuntimeError: the installed TRL has not what MMR hooks into.
+        RuntimeError: the installed TRL lacks something that MMR hooks into.
     """
 
     #: The last batch that was scored, of all processes; None before the first.
     mmr_scored: Scored | None = None
 
-    #: The last one that was trained on; None before the first.
+    #: The last one that was trained on, and TRL's advantages of it; None before the first.
     mmr_trained: Scored | None = None
+    mmr_replaced: Tensor | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if (
-            cls._calculate_rewards is not MMRMixin._calculate_rewards
-        ):  # MMR would be passed over, or what shapes rewards
+        # Else MMR would be passed over, or the class that shapes rewards would be.
+        if cls._calculate_rewards is not MMRMixin._calculate_rewards:
             raise TypeError(
                 f"{cls.__name__}: MMRMixin must stand before the trainer, and a class that overrides _calculate_rewards"
                 " after MMRMixin: class MyTrainer(MMRMixin, MyRewards, GRPOTrainer)"
@@ -70,16 +71,7 @@ class MMRMixin(Trainer):
     def _start_mmr(self, options: MMROptions, embedder: Any) -> None:
         parent.check_trainer(self)
         self._mmr = options
-        self._mmr_embedder: Embedder | None = None
-        if options.mmr_method != "none":
-            self._mmr_embedder = as_embedder(
-                options.mmr_embedder if embedder is None else embedder,
-                batch_size=options.mmr_embedder_batch_size,
-                max_tokens=options.mmr_embedder_max_tokens,
-                policy=lambda: self.model,
-            )
-        end = options.mmr_diversity if options.mmr_diversity_end is None else options.mmr_diversity_end
-        self._mmr_diversity = LinearSchedule(options.mmr_diversity, end, options.mmr_diversity_steps)
+        self._mmr_embedder = options.embedder(embedder, policy=lambda: self.model)
         if options.mmr_plot_steps:
             self.add_callback(MMRPlotCallback(self, options.mmr_plot_steps))
 
@@ -89,12 +81,12 @@ class MMRMixin(Trainer):
         scored: Scored | None = self.mmr_scored
         advantages, logged = output["advantages"], self._logs["advantages"]
         total = self.accelerator.num_processes * len(advantages)
-        plain = [logged.pop() for _ in range(min(len(logged), total))][::-1]
-        self._check_parent(scored, advantages, plain)
+        replaced = [logged.pop() for _ in range(min(len(logged), total))][::-1]
+        self._check_parent(scored, advantages, replaced)
         assert scored is not None
         if self.model.training:
-            self.mmr_trained = scored
-        logged.extend(scored.advantages.tolist()[total - len(plain) :])
+            self.mmr_trained, self.mmr_replaced = scored, torch.tensor(replaced)
+        logged.extend(scored.advantages.tolist()[total - len(replaced) :])
         output["advantages"] = scored.advantages[self._mmr_slice(len(advantages))].clone()
         return output
 
@@ -110,37 +102,23 @@ class MMRMixin(Trainer):
         group_size = self.num_generations if mode == "train" else self.num_generations_eval
         aggregation = self.multi_objective_aggregation
         logged = self._metrics[mode]
-        with self._timed(logged["mmr/embed_ms"]):
+        with self._timed(logged[EMBED_MS]):
             embeddings = self._embed(completions, completion_ids_list)
-        with self._timed(logged["mmr/reweight_ms"]):
+        with self._timed(logged[REWEIGHT_MS]):
             rewards = total_reward(per_function, self.reward_weights, aggregation, group_size)
-            options = self._mmr
-            diversity = self._mmr_diversity(self.state.global_step / max(self.state.max_steps, 1))
-            scored = score(
-                rewards,
-                embeddings,
-                group_size,
-                self.accelerator,
-                method=options.mmr_method,
-                lam=self._lam(rewards, mode),
-                temperature=options.mmr_temperature,
-                first_pick=options.mmr_first_pick,
-                diversity=diversity,
-                match_scale=options.mmr_match_scale,
-                scope=options.mmr_scope,
-                scale="batch" if aggregation == "normalize_then_sum" else self.scale_rewards,
-                degenerate=options.mmr_degenerate,
-                backend=options.mmr_backend,
-            )
+            chosen = {
+                "lam": self._lam(rewards, mode),
+                "diversity": self._mmr.diversity(self.state.global_step / max(self.state.max_steps, 1)),
+                "scale": "batch" if aggregation == "normalize_then_sum" else self.scale_rewards,
+            }
+            options = self._mmr.of_the_op() | chosen
+            scored = score_together(rewards, embeddings, group_size, self.accelerator, **options)
         for name, value in metrics(scored, group_size).items():
             logged[name].append(value)
-        if options.mmr_method == "mmr":
-            logged["mmr/diversity"].append(diversity)
-        here = self._mmr_slice(len(completions))
-        for name in ("reweighted_rewards", "selection_rank", "max_similarity"):
-            values = getattr(scored, name)[here]
-            values = values.long() if name == "selection_rank" else values
-            self._log_completion_extra(name.removesuffix("s"), values.tolist())
+        if self._mmr.mmr_method == "mmr":
+            logged[DIVERSITY].append(chosen["diversity"])
+        for name, values in scored.table(self._mmr_slice(len(completions))).items():
+            self._log_completion_extra(name, values)
         self.mmr_scored = scored
         return per_function
 
@@ -148,12 +126,13 @@ class MMRMixin(Trainer):
         """TRL's, with the share of the step that MMR took."""
         train = self._metrics["train"]
         if self.model.training and (seconds := sum(train.get("step_time", []))):
-            milliseconds = sum(train.get("mmr/embed_ms", [])) + sum(train.get("mmr/reweight_ms", []))
-            train["mmr/share_of_step"].append(milliseconds / 1000 / seconds)
+            milliseconds = sum(train.get(EMBED_MS, [])) + sum(train.get(REWEIGHT_MS, []))
+            train[SHARE_OF_STEP].append(milliseconds / 1000 / seconds)
         super().log(logs, start_time)
 
     def _embed(self, completions: list[Any], completion_ids: list[list[int]]) -> Tensor | None:
-        """(n, D) of this process's completions; with tools from text if it can be, as token ids hold their answers."""
+        """(n, D) of this process's completions. With tools the embedder reads text if it can, because token ids hold
+        the tools' answers too."""
         if self._mmr_embedder is None:
             return None
         return embed_distinct(
@@ -165,24 +144,21 @@ class MMRMixin(Trainer):
         )
 
     def _lam(self, rewards: Tensor, mode: str) -> Any:
-        """λ as the op takes it; "relative_std" over the batch is smoothed over training, as released.
+        """λ as the op takes it, averaged over training where the options ask for that; the average is in checkpoints.
 
-        With scope "group" there is nothing to smooth: the next batch holds other prompts. In evaluation the average
-        is neither used nor moved.
+        In evaluation it is neither used nor moved, nor does it move where no completion was scored.
         """
-        options = self._mmr
-        smoothed = options.mmr_lam == "relative_std" and options.mmr_scope == "batch" and options.mmr_method == "mmr"
-        if not smoothed or mode == "eval" or not rewards.isfinite().any():  # nothing scored says nothing of λ
-            return options.mmr_lam
-        average = LambdaEMA(EMA_ALPHA)
+        if not self._mmr.smooths_lambda or mode == "eval" or not rewards.isfinite().any():
+            return self._mmr.mmr_lam
+        average = LambdaEMA()
         if STATE_KEY in self.state.stateful_callbacks:
             average.load_state_dict(self.state.stateful_callbacks[STATE_KEY])
-        lam = average.update(raw_lambda(rewards, mode="relative_std", temperature=options.mmr_temperature).item())
+        lam = average.update(raw_lambda(rewards, mode=self._mmr.mmr_lam, temperature=self._mmr.mmr_temperature).item())
         self.state.stateful_callbacks[STATE_KEY] = average.state_dict()
         return lam
 
     def _mmr_slice(self, count: int) -> slice:
-        """Where this process's ``count`` completions stand among all."""
+        """The places of this process's ``count`` completions among all."""
         start = self.accelerator.process_index * count
         return slice(start, start + count)
 
@@ -197,8 +173,8 @@ class MMRMixin(Trainer):
             torch.accelerator.synchronize()
         milliseconds.append((time.perf_counter() - start) * 1000)
 
-    def _check_parent(self, scored: Scored | None, advantages: Tensor, plain: list[float]) -> None:
-        """The parent scored once, and returned and logged those advantages unchanged: what replaces them fits."""
+    def _check_parent(self, scored: Scored | None, advantages: Tensor, replaced: list[float]) -> None:
+        """The parent scored once, and returned and logged the same advantages: only then MMR's fit in their place."""
         name = type(self).__name__
         if scored is None:
             raise RuntimeError(f"{name} scored a batch without _calculate_rewards, so MMR has no rewards to reweight")
@@ -209,8 +185,8 @@ class MMRMixin(Trainer):
                 " trainer that returns those it had scored"
             )
         rows = self._mmr_slice(len(advantages))
-        first_logged = total - len(plain)
-        shown = torch.tensor(plain[max(rows.start - first_logged, 0) : max(rows.stop - first_logged, 0)])
+        first_logged = total - len(replaced)
+        shown = torch.tensor(replaced[max(rows.start - first_logged, 0) : max(rows.stop - first_logged, 0)])
         if not torch.equal(shown, advantages[len(advantages) - len(shown) :].cpu()):
             raise RuntimeError(
                 f"{name} returned other advantages than it logged; MMR takes a trainer that leaves a scored batch"

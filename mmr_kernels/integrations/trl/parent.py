@@ -1,11 +1,13 @@
-"""What this adapter needs of TRL, checked when a trainer is made: a TRL whose internals have moved must say so there,
-and never train plain GRPO under the name of MMR."""
+"""The parts of TRL that this adapter needs, checked when a trainer is made: where a TRL's internals have moved, that is
+an error there, and plain GRPO is never trained under the name of MMR."""
 
 from __future__ import annotations
 
 import inspect
 from importlib.metadata import version
 from typing import Any
+
+from mmr_kernels.options import OPTIONS, quoted
 
 #: The versions of TRL that the test suite has been run against (docs/trl.md).
 TESTED = "1.10 to 1.16"
@@ -28,8 +30,10 @@ _ATTRIBUTES = (
     "state",
     "tools",
 )
-_AGGREGATIONS = ("sum_then_normalize", "normalize_then_sum")
-_SCALES = ("group", "batch", "none")
+_CHOICES = {
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "scale_rewards": OPTIONS["scale"].choices,
+}
 
 
 def check_class(trainer_class: type) -> None:
@@ -53,6 +57,7 @@ def check_trainer(trainer: Any) -> None:
 
     Raises:
         RuntimeError: with all that is missing.
+        ValueError: an option of TRL's has a value that MMR doesn't know.
     """
     missing = [f"no attribute {name}" for name in _ATTRIBUTES if not hasattr(trainer, name)]
     if "advantages" not in getattr(trainer, "_logs", {}):
@@ -60,10 +65,10 @@ def check_trainer(trainer: Any) -> None:
     if set(getattr(trainer, "_metrics", {})) != {"train", "eval"}:
         missing.append("no _metrics['train'] and _metrics['eval']")
     _refuse(missing, type(trainer))
-    for name, takes in (("multi_objective_aggregation", _AGGREGATIONS), ("scale_rewards", _SCALES)):
+    for name, takes in _CHOICES.items():
         value = getattr(trainer, name)
         if value not in takes:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, takes))}; got {value!r}")
+            raise ValueError(f"{name} must be one of {quoted(takes)}; got {value!r}")
 
 
 def _refuse(missing: list[str], trainer_class: type) -> None:

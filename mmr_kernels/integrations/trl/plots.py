@@ -1,4 +1,4 @@
-"""What MMR did to the last batch, drawn every k steps for the run's reporters and as files."""
+"""A picture of a batch that was trained on, every k steps, for the run's reporters and as files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from mmr_kernels.integrations.plots import draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from mmr_kernels.integrations.trl.scoring import Scored
-
-BEFORE, AFTER = "#8a8a8a", "#c2410c"
 
 
 class MMRPlotCallback(TrainerCallback):
@@ -31,13 +28,14 @@ class MMRPlotCallback(TrainerCallback):
         self.every = every
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Draw the batch that this step trained on."""
+        """Draw the batch that this step trained on, if any of it has a reward."""
         scored = self.trainer.mmr_trained
-        if not state.is_world_process_zero or scored is None or state.global_step % self.every:
+        due = state.is_world_process_zero and state.global_step % self.every == 0
+        if not due or scored is None or not scored.rewards.isfinite().any():
             return
         path = Path(args.output_dir) / "mmr_plots" / f"step_{state.global_step:05d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure = draw(scored, f"step {state.global_step}")
+        figure = draw(scored, self.trainer.mmr_replaced, f"Step {state.global_step}")
         figure.savefig(path, dpi=100)
         self._report(figure, path, args, state.global_step)
 
@@ -55,28 +53,3 @@ class MMRPlotCallback(TrainerCallback):
             import trackio
 
             trackio.log({name: trackio.Image(os.fspath(path))})
-
-
-def draw(scored: Scored, title: str) -> Figure:
-    """Two panels over redundancy, the largest similarity to a completion picked before: reward before and after, and
-    the advantage used. First picks stand at 0; completions without a reward are left out."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rewards, advantages, reweighted, _, similarity, _ = (column.cpu().numpy() for column in scored)
-    shown = np.isfinite(reweighted)
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    dots = {"s": 14, "linewidths": 0, "alpha": 0.6}
-    left.scatter(similarity[shown], rewards[shown], color=BEFORE, label="before", **dots)
-    left.scatter(similarity[shown], reweighted[shown], color=AFTER, label="after", **dots)
-    left.set(title=f"Reward, {title}", ylabel="reward")
-    left.legend(frameon=False)
-    right.scatter(similarity[shown], advantages[shown], color=AFTER, **dots)
-    right.axhline(0, color="black", lw=0.8)
-    right.set(title=f"Advantage, {title}", ylabel="advantage")
-    for axes in (left, right):
-        axes.set_xlabel("largest similarity to a completion picked before")
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmr_kernels import MMRResult, mmr_advantages
-
-#: Added to a standard deviation, as TRL does.
-EPS = 1e-4
-
-
-class Scored(NamedTuple):
-    """One generated batch, the completions of all processes in rank order: (N,) each, on the trainer's device."""
-
-    rewards: Tensor  #: float32, over all reward functions; NaN where none scored the completion
-    advantages: Tensor  #: float32
-    reweighted_rewards: Tensor  #: float32, NaN where not valid
-    selection_rank: Tensor  #: float32 (a whole number): 0 = picked first, -1 = not picked
-    max_similarity: Tensor  #: float32
-    lam: Tensor  #: float32: λ of the completion's scope
+from mmr_kernels import mmr_advantages
+from mmr_kernels.integrations.scored import Scored, score
 
 
 def total_reward(per_function: Tensor, weights: Tensor, aggregation: str, group_size: int) -> Tensor:
@@ -32,7 +19,7 @@ def total_reward(per_function: Tensor, weights: Tensor, aggregation: str, group_
     unscored = per_function.isnan().all(dim=1)
     if aggregation == "normalize_then_sum":
         columns = [
-            mmr_advantages(column.contiguous(), group_size=group_size, method="none", eps=EPS)
+            mmr_advantages(column.contiguous(), group_size=group_size, method="none")
             for column in per_function.unbind(dim=1)
         ]
         per_function = torch.stack(columns, dim=1)  # type: ignore[arg-type]
@@ -40,8 +27,10 @@ def total_reward(per_function: Tensor, weights: Tensor, aggregation: str, group_
     return total.masked_fill(unscored, torch.nan)
 
 
-def score(rewards: Tensor, embeddings: Tensor | None, group_size: int, accelerator: Any, **options: Any) -> Scored:
-    """Call the op on the batch that all processes hold together; every process gets the same result, to the bit.
+def score_together(
+    rewards: Tensor, embeddings: Tensor | None, group_size: int, accelerator: Any, **options: Any
+) -> Scored:
+    """Score the batch that all processes hold together; every process gets the same result, to the bit.
 
     Where each process holds whole groups and nothing is shared between groups, each computes its own and only the
     results are gathered. Otherwise embeddings are, once, and every process computes all. Which of the two depends on
@@ -52,28 +41,18 @@ def score(rewards: Tensor, embeddings: Tensor | None, group_size: int, accelerat
         embeddings: (n, D), of this process's n = N / number of processes completions; None for method "none".
         group_size: completions of one prompt, which lie side by side.
         accelerator: of the trainer.
-        **options: of ``mmr_advantages``.
+        **options: of ``mmr_advantages``; its ``eps`` is TRL's by default.
     """
     processes = accelerator.num_processes
     here = len(rewards) // processes
     apart = processes > 1 and here % group_size == 0 and options["scope"] == "group" and options["scale"] != "batch"
-    scored = rewards
     if apart:
-        scored = rewards[accelerator.process_index * here :][:here]
+        rewards = rewards[accelerator.process_index * here :][:here]
     elif embeddings is not None and processes > 1:
         embeddings = accelerator.gather(embeddings)
-    result = mmr_advantages(scored, embeddings, group_size=group_size, eps=EPS, return_details=True, **options)
-    assert isinstance(result, MMRResult)
-    assert result.advantages is not None
-    lam = result.lam.expand(len(scored) // group_size if options["scope"] == "group" else 1)
-    lam = lam.repeat_interleave(len(scored) // len(lam))
-    columns = (
-        result.advantages,
-        result.reweighted_rewards,
-        result.selection_rank.to(torch.float32),
-        result.max_similarity,
-        lam,
-    )
-    if apart:
-        columns = accelerator.gather(torch.stack(columns, dim=1)).unbind(dim=1)
-    return Scored(rewards, *columns)
+    scored = score(rewards, embeddings, group_size=group_size, **options)
+    if not apart:
+        return scored
+    columns = accelerator.gather(torch.stack([column.to(torch.float32) for column in scored], dim=1)).unbind(dim=1)
+    scored = Scored(*columns)
+    return scored._replace(selection_rank=scored.selection_rank.long())

@@ -1,24 +1,26 @@
-"""``mmr-kernels grpo``: GRPO with MMR from a config file, as ``trl grpo`` runs it; options by TRL's parser."""
+"""``mmr-kernels grpo``: GRPO with MMR from a recipe, as ``trl grpo`` runs without MMR; options by TRL's parser."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import trl.rewards
 from datasets import Dataset, load_dataset
 from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
 
-from mmr_kernels.integrations.trl.config import MMRGRPOConfig
-from mmr_kernels.integrations.trl.trainer import MMRGRPOTrainer
+from mmr_kernels.integrations.trl import recipe
+from mmr_kernels.integrations.trl.trainer import MMRGRPOConfig, MMRGRPOTrainer
 
 
 @dataclass
 class GRPOArguments(ScriptArguments):
-    """What to train on and for which rewards."""
+    """The data to train on, and the rewards."""
 
     reward_funcs: list[str] | None = field(
         default=None,
@@ -56,11 +58,23 @@ def train(script: GRPOArguments, args: MMRGRPOConfig, model: ModelConfig) -> Non
 def parse(arguments: list[str]) -> tuple[GRPOArguments, MMRGRPOConfig, ModelConfig]:
     """The options of TRL's script and ours; the model's dtype and kind of attention where the trainer looks for them.
 
+    As in ``trl grpo``, those of the file after --config are defaults, and its ``env`` sets environment variables.
+
     Raises:
-        ValueError: an option is unknown or missing.
+        OSError, ValueError: a file can't be read, or an option is unknown or missing.
     """
-    parser = TrlParser((GRPOArguments, MMRGRPOConfig, ModelConfig), prog="mmr-kernels grpo")
-    script, args, model = parser.parse_args_and_config(arguments, fail_with_unknown_args=True)
+    takes = (GRPOArguments, MMRGRPOConfig, ModelConfig)
+    parser = TrlParser(takes, prog="mmr-kernels grpo")
+    first = argparse.ArgumentParser(prog=parser.prog, add_help=False, allow_abbrev=False)
+    first.add_argument("--config", type=Path)
+    found, words = first.parse_known_args(arguments)
+    if found.config is not None:
+        options = recipe.read(
+            found.config, {"env", *(each.name for each_class in takes for each in fields(each_class))}
+        )
+        os.environ.update({name: str(value) for name, value in options.pop("env", {}).items()})
+        parser.set_defaults_with_config(**options)
+    script, args, model = parser.parse_args_into_dataclasses(words)
     for name, value in (("dataset_name", script.dataset_name), ("model_name_or_path", model.model_name_or_path)):
         if value is None:
             raise ValueError(f"{name} is needed, in the config file or on the command line")

@@ -1,16 +1,22 @@
-"""The drop-in trainer, and MMR for a trainer that already exists."""
+"""The drop-in trainer and its config, and MMR for a trainer that already exists."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 
+from mmr_kernels.integrations.options import MMROptions
 from mmr_kernels.integrations.trl import parent
-from mmr_kernels.integrations.trl.config import MMROptions
 from mmr_kernels.integrations.trl.mixin import MMRMixin
 
 AnyTrainer = TypeVar("AnyTrainer", bound=GRPOTrainer)
+
+
+@dataclass
+class MMRGRPOConfig(MMROptions, GRPOConfig):
+    """``trl.GRPOConfig`` with the fields of ``MMROptions``."""
 
 
 class MMRGRPOTrainer(MMRMixin, GRPOTrainer):
@@ -33,7 +39,7 @@ def attach_mmr(trainer: AnyTrainer, *, embedder: Any = None, **options: Any) -> 
 
     Raises:
         TypeError: it has MMR already, or an option is unknown.
-        RuntimeError: the installed TRL has not what MMR hooks into.
+        RuntimeError: the installed TRL lacks something that MMR hooks into.
     """
     if isinstance(trainer, MMRMixin):
         raise TypeError(f"trainer has MMR already: it is a {type(trainer).__name__}")

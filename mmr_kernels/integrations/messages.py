@@ -1,4 +1,4 @@
-"""The text of a completion as TRL hands it to reward functions: a string, or the messages that answer a prompt."""
+"""The text of a completion as trainers hand it to reward functions: a string, or the messages that answer a prompt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def generated_text(completion: Any) -> str:
-    """What the policy wrote: of a conversation the assistant's messages and tool calls, not what tools answered."""
+    """The policy's text: of a conversation the assistant's messages and tool calls, without the answers of tools."""
     if isinstance(completion, str):
         return completion
     parts = []

@@ -1,20 +1,25 @@
-"""What TRL logs of a scored batch; docs/trl.md says how to read it."""
+"""The metrics of a scored batch that a trainer logs; docs/trl.md says how to read them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from mmr_kernels.integrations.trl.scoring import Scored
+from mmr_kernels.integrations.scored import Scored
+
+#: Metrics that only the trainer can measure: milliseconds per batch, a schedule's value, a share of the step's time.
+EMBED_MS, REWEIGHT_MS = "mmr/embed_ms", "mmr/reweight_ms"
+DIVERSITY, SHARE_OF_STEP = "mmr/diversity", "mmr/share_of_step"
 
 
 def metrics(scored: Scored, group_size: int) -> dict[str, float]:
-    """Name to value; NaN, which TRL leaves out, where the batch holds nothing to measure.
+    """Name to value; NaN where the batch holds nothing to measure.
 
     Similarity is that of completions picked after the first of their scope, the only ones that have one.
     """
     rewards, advantages, reweighted, rank, similarity, lam = (column.to("cpu", torch.float64) for column in scored)
     valid = rewards.isfinite()
+    both = torch.stack([rewards, advantages])[:, valid]
     later = similarity[rank > 0]
     return {
         "mmr/lambda": lam.nanmean().item(),
@@ -23,7 +28,7 @@ def metrics(scored: Scored, group_size: int) -> dict[str, float]:
         "mmr/reward_before": rewards[valid].mean().item(),
         "mmr/reward_after": reweighted[valid].mean().item(),
         "mmr/equal_reward_groups": _equal_groups(rewards.view(-1, group_size), valid.view(-1, group_size)),
-        "mmr/reward_advantage_correlation": _correlation(rewards[valid], advantages[valid]),
+        "mmr/reward_advantage_correlation": torch.corrcoef(both)[0, 1].item() if both.shape[1] > 1 else torch.nan,
     }
 
 
@@ -32,11 +37,3 @@ def _equal_groups(rewards: Tensor, valid: Tensor) -> float:
     highest = rewards.masked_fill(~valid, -torch.inf).amax(dim=1)
     lowest = rewards.masked_fill(~valid, torch.inf).amin(dim=1)
     return (highest <= lowest).to(torch.float64).mean().item()
-
-
-def _correlation(first: Tensor, second: Tensor) -> float:
-    """Pearson's; NaN where one of the two is constant."""
-    if len(first) < 2:
-        return torch.nan
-    first, second = first - first.mean(), second - second.mean()
-    return float(first @ second / (first.norm() * second.norm()))

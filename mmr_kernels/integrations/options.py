@@ -1,0 +1,113 @@
+"""The options of MMR as fields of a training config, so that YAML files, command lines and parsers of dataclasses take
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any
+
+from torch import nn
+
+from mmr_kernels.embedders import EMBEDDERS, Embedder, as_embedder
+from mmr_kernels.options import check, quoted
+from mmr_kernels.schedule import LinearSchedule
+from mmr_kernels.settings import checked, settings
+
+#: The options of the op that a config offers: all but those that the trainer decides.
+_OF_THE_OP = settings("scale", "eps", "normalize")
+_LOWEST = {"mmr_embedder_batch_size": 1, "mmr_embedder_max_tokens": 1, "mmr_plot_steps": 0}
+
+
+def _field(default: Any, text: str) -> Any:
+    """A field that parsers of dataclasses show with its help."""
+    return field(default=default, metadata={"help": text})
+
+
+_OpOptions: Any = make_dataclass(
+    "_OpOptions", [(f"mmr_{each.name}", each.takes, _field(each.default, each.help)) for each in _OF_THE_OP]
+)
+
+
+@dataclass
+class MMROptions(_OpOptions):
+    """The fields that MMR adds to a config; docs/trl.md says when to touch which.
+
+    ``mmr_`` and the name of an option of ``mmr_advantages``, for each that the trainer doesn't decide, and those
+    below. For a config of your own, put it first::
+
+        @dataclass
+        class MyConfig(MMROptions, GMPOConfig): ...
+
+    Raises:
+        TypeError, ValueError: at construction, naming the field, what it got and what it takes.
+    """
+
+    mmr_diversity_end: float | None = _field(
+        None,
+        "The value that mmr_diversity reaches, in a straight line, after mmr_diversity_steps of training. By default it"
+        " stays as it is.",
+    )
+    mmr_diversity_steps: float = _field(1.0, "The share of training, in (0, 1], over which mmr_diversity changes.")
+    mmr_embedder: str = _field("lexical", f"{quoted(EMBEDDERS)}; a MODEL is a name or a path.")
+    mmr_embedder_batch_size: int = _field(32, "Completions that a model embeds at a time.")
+    mmr_embedder_max_tokens: int = _field(3584, "Tokens of a completion that are embedded; 3,584 as published.")
+    mmr_plot_steps: int = _field(0, "Training steps between two pictures of rewards and advantages; 0: no pictures.")
+
+    def __post_init__(self) -> None:
+        for each in _OF_THE_OP:
+            name = f"mmr_{each.name}"
+            setattr(self, name, checked(each.name, getattr(self, name), name))
+        if self.mmr_diversity_end is not None:
+            check("diversity", self.mmr_diversity_end, "mmr_diversity_end")
+            if self.mmr_method != "mmr":
+                raise ValueError(
+                    f"mmr_diversity_end goes with mmr_method='mmr', which has a λ; got mmr_method={self.mmr_method!r}"
+                )
+        share = self.mmr_diversity_steps
+        check("diversity", share, "mmr_diversity_steps")
+        if share == 0:
+            raise ValueError(f"mmr_diversity_steps must lie in (0, 1], a share of training; got {share}")
+        for name, lowest in _LOWEST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+            if value < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, got {value}")
+        inherited = getattr(super(), "__post_init__", None)
+        if inherited is not None:
+            inherited()
+
+    @staticmethod
+    def of(args: object) -> MMROptions:
+        """The options that a training config holds; for one without MMR's fields, the defaults."""
+        options: dict[str, Any] = {each.name: getattr(args, each.name, each.default) for each in fields(MMROptions)}
+        return MMROptions(**options)
+
+    def of_the_op(self) -> dict[str, Any]:
+        """Those that are arguments of ``mmr_advantages``."""
+        return {each.name: getattr(self, f"mmr_{each.name}") for each in _OF_THE_OP}
+
+    def embedder(self, given: Any, policy: Callable[[], nn.Module]) -> Embedder | None:
+        """The embedder that was given to the trainer, else the one that the config names; None for plain GRPO."""
+        if self.mmr_method == "none":
+            return None
+        return as_embedder(
+            self.mmr_embedder if given is None else given,
+            batch_size=self.mmr_embedder_batch_size,
+            max_tokens=self.mmr_embedder_max_tokens,
+            policy=policy,
+        )
+
+    def diversity(self, progress: float) -> float:
+        """The diversity at ``progress`` through training, 0 at its start and 1 at its end."""
+        start, end = self.mmr_diversity, self.mmr_diversity_end
+        return LinearSchedule(start, start if end is None else end, self.mmr_diversity_steps)(progress)
+
+    @property
+    def smooths_lambda(self) -> bool:
+        """Whether λ is averaged over batches, as released: "relative_std" over the batch.
+
+        With scope "group" there is nothing to average: the next batch holds other prompts.
+        """
+        return (self.mmr_method, self.mmr_lam, self.mmr_scope) == ("mmr", "relative_std", "batch")

@@ -1,0 +1,39 @@
+"""One generated batch, with all that the op computed of it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from mmr_kernels import MMRResult, mmr_advantages
+
+
+class Scored(NamedTuple):
+    """N completions, (N,) each; in a trainer those of all processes in rank order, on the trainer's device."""
+
+    rewards: Tensor  #: float32, over all reward functions; NaN where none scored the completion
+    advantages: Tensor  #: float32
+    reweighted_rewards: Tensor  #: float32, NaN where not valid
+    selection_rank: Tensor  #: int64: 0 = picked first, -1 = not picked
+    max_similarity: Tensor  #: float32
+    lam: Tensor  #: float32: λ of the completion's scope, NaN where the method has none
+
+    def table(self, rows: slice = slice(None)) -> dict[str, list[float]]:
+        """The columns that a table of completions gets beside its own reward and advantage."""
+        columns = (self.reweighted_rewards, self.selection_rank, self.max_similarity)
+        return dict(zip(TABLE, (column[rows].tolist() for column in columns), strict=True))
+
+
+#: Names of the columns of ``Scored.table``.
+TABLE = ("reweighted_reward", "selection_rank", "max_similarity")
+
+
+def score(rewards: Tensor, embeddings: Tensor | None, **arguments: Any) -> Scored:
+    """Call the op; ``arguments`` are those of ``mmr_advantages``, ``group_size`` or ``group_ids`` among them."""
+    result = mmr_advantages(rewards, embeddings, return_details=True, **arguments)
+    assert isinstance(result, MMRResult)
+    assert result.advantages is not None
+    # λ is one per batch, per group of one size, or per completion.
+    lam = result.lam.repeat_interleave(len(rewards) // len(result.lam))
+    return Scored(rewards, *result[:-1], lam)  # type: ignore[arg-type]

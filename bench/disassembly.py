@@ -1,55 +1,79 @@
-"""Reads what a kernel became: its instructions, its loops, and the cycles one warp needs a turn of the greedy loop."""
+"""Reads what a kernel became: its instructions, its loops, and the cycles one warp needs for a turn of its greedy loop."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
+import shutil
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import triton
-
-_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-
-#: Cycles from issue until a result can be read. A model, not a measurement: pipelines as public microbenchmarks of
-#: Ampere and Hopper have them, global loads as an L2 hit; REDUX, of which nothing reliable is published, as a shuffle
-#: and a half. The simulation counts what depends on what; change a row and run the report again to see what it moves.
-LATENCY = {"LDG": 260, "LDS": 30, "LDL": 40, "SHFL": 24, "REDUX": 36, "CREDUX": 36, "MUFU": 18, "ISETP": 6, "FSETP": 6}
+#: Cycles from issue until a result can be read. REDUX, SHFL, LDS and LDG, an L2 hit, as measured on an H200 (`make
+#: gpu-check`; docs/figures/gpu/h200.json); the others as public microbenchmarks of Ampere and Hopper have them.
+LATENCY = {"LDG": 288, "LDS": 29, "LDL": 40, "SHFL": 26, "REDUX": 43, "CREDUX": 43, "MUFU": 18, "ISETP": 6, "FSETP": 6}
 DEFAULT_LATENCY = 5
 #: Cycles the issue slot's pipeline stays taken; the others take one.
 OCCUPIES = dict.fromkeys(("ISETP", "FSETP", "FSEL", "SEL", "FMNMX", "VIMNMX", "VIMNMX3", "LOP3", "SHF", "SHFL"), 2)
 
+Loop = list[str]  # the instructions from the target of a backward branch to the branch
 
-class Loop(NamedTuple):
-    """Instructions from the target of a backward branch to the branch."""
 
+class Kernel(NamedTuple):
+    """One function of a cubin."""
+
+    function: str
+    registers: int
+    stack: int
+    shared: int  # bytes, without those asked for at launch
     instructions: list[str]
+    loops: list[Loop]  # innermost
+
+    @property
+    def spills(self) -> int:
+        """Instructions that move registers to memory and back."""
+        found = counts(self.instructions)
+        return found["LDL"] + found["STL"]
 
 
-def name(instruction: str) -> str:
-    """Opcode with its suffixes, without a predicate."""
-    return re.sub(r"^@!?U?P\w+\s+", "", instruction).split()[0]
+def tool(name: str) -> str | None:
+    """A program of the CUDA toolkit: from CUDA_HOME, PATH or the copy that Triton brings."""
+    home = os.environ.get("CUDA_HOME")
+    if home and (found := shutil.which(name, path=str(Path(home, "bin")))):
+        return found
+    if found := shutil.which(name):
+        return found
+    spec = importlib.util.find_spec("triton")
+    if spec is None or spec.origin is None:
+        return None
+    return shutil.which(name, path=str(Path(spec.origin).parent / "backends" / "nvidia" / "bin"))
 
 
-def counts(instructions: Iterable[str]) -> Counter[str]:
-    """How many of each opcode, suffixes dropped."""
-    return Counter(name(instruction).split(".")[0] for instruction in instructions)
+def run(name: str, *arguments: str | Path, folder: str | Path | None = None) -> str:
+    """Run a program of the toolkit and return its output."""
+    program = tool(name)
+    if program is None:
+        raise SystemExit(f"{name} is in neither CUDA_HOME, PATH nor Triton; install the CUDA toolkit")
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True, cwd=folder).stdout
 
 
-def disassemble(cubin: bytes) -> tuple[dict[str, int], str]:
-    """Registers, stack and shared bytes as the binary declares them, and its text."""
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        usage = subprocess.run(
-            [_TOOLS / "cuobjdump", "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
-        ).stdout
-        text = subprocess.run([_TOOLS / "nvdisasm", "-c", file.name], capture_output=True, text=True, check=True).stdout
-    declared = dict(re.findall(r"(REG|STACK):(\d+)", usage))
-    return {"registers": int(declared["REG"]), "stack": int(declared["STACK"])}, text
+def kernels(cubin: Path) -> list[Kernel]:
+    """All functions of a cubin."""
+    usage = re.findall(r"Function (\S+):\s+(.*)", run("cuobjdump", "--dump-resource-usage", cubin))
+    declared = {function: dict(re.findall(r"(\w+):(\d+)", line)) for function, line in usage}
+    text = run("nvdisasm", "-c", cubin)
+    parts = re.split(r"^\s*\.section\s+\.text\.([^,\s]+).*$", text, flags=re.MULTILINE)
+    return [
+        Kernel(
+            function,
+            *(int(declared[function][key]) for key in ("REG", "STACK", "SHARED")),
+            *parse(body, r"^\s+/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;", r"^\s*(\.L_x_\d+):", r"\bBRA\b.*?(\.L_x_\d+)"),
+        )
+        for function, body in zip(parts[1::2], parts[2::2], strict=True)
+    ]
 
 
 def parse(text: str, line: str, label: str, branch: str) -> tuple[list[str], list[Loop]]:
@@ -67,29 +91,27 @@ def parse(text: str, line: str, label: str, branch: str) -> tuple[list[str], lis
         if found and at.get(found[1], end + 1) < end:
             spans.append((at[found[1]], end))
     inner = [s for s in spans if not any(o != s and s[0] <= o[0] and o[1] <= s[1] for o in spans)]
-    return instructions, [Loop(instructions[start : end + 1]) for start, end in inner]
+    return instructions, [instructions[start : end + 1] for start, end in inner]
 
 
-def parse_cuda(text: str) -> tuple[list[str], list[Loop]]:
-    """Of nvdisasm."""
-    return parse(text, r"^\s+/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;", r"^\s*(\.L_x_\d+):", r"\bBRA\b.*?(\.L_x_\d+)")
+def name(instruction: str) -> str:
+    """Opcode with its suffixes, without a predicate."""
+    return re.sub(r"^@!?U?P\w+\s+", "", instruction).split()[0]
 
 
-def parse_amd(text: str) -> tuple[list[str], list[Loop]]:
-    """Of the assembly Triton keeps."""
-    return parse(
-        text, r"^\s+([a-z]+_[a-z0-9_]+.*?)\s*(?:;.*)?$", r"^(\.LBB\d+_\d+):", r"^s_c?branch\S*\s+(\.LBB\d+_\d+)"
-    )
+def counts(instructions: Iterable[str]) -> Counter[str]:
+    """How many of each opcode, suffixes dropped; CREDUX, as Blackwell calls it, counts as REDUX."""
+    return Counter(name(instruction).split(".")[0].replace("CREDUX", "REDUX") for instruction in instructions)
 
 
-def cycles_a_turn(loop: Loop, turns: int = 8) -> float:
-    """Cycles a turn in steady state: one warp issues in order, each instruction once its operands are there."""
+def cycles_per_turn(loop: Loop, turns: int = 8) -> float:
+    """Cycles in steady state: one warp issues in order, each instruction once its operands are there."""
     ready: Counter[str] = Counter()
     clock = 0
     starts = []
     for _ in range(turns):
         starts.append(clock)
-        for instruction in loop.instructions:
+        for instruction in loop:
             opcode = name(instruction).split(".")[0]
             reads, writes = _registers(instruction, opcode)
             clock = max([clock, *(ready[register] for register in (*reads, *writes))])

@@ -129,7 +129,7 @@ def lambda_options(lam: object, called: str = "lam") -> tuple[str, float]:
         if lam not in LAMBDA_MODES:
             raise ValueError(f"{called} must be a number, a tensor or one of {quoted(LAMBDA_MODES)}; got {lam!r}")
         return lam, 0.0
-    if not isinstance(lam, int | float):
+    if not isinstance(lam, NUMBERS):
         from torch import Tensor
 
         if isinstance(lam, Tensor):

@@ -37,8 +37,8 @@ class Configuration(NamedTuple):
 
 #: By members and bytes an element. ``python -m bench.triton_tune`` prints a better table where it finds one.
 CONFIGURATIONS = {
-    (16, 2): Configuration(16, True, 16, 128, 1, 4),
-    (16, 4): Configuration(16, True, 16, 64, 1, 4),
+    (16, 2): Configuration(32, True, 16, 128, 1, 4),
+    (16, 4): Configuration(32, True, 16, 64, 1, 4),
     (32, 2): Configuration(32, True, 32, 128, 1, 3),
     (32, 4): Configuration(32, True, 32, 32, 1, 3),
     (64, 2): Configuration(64, True, 64, 128, 4, 3),
@@ -143,7 +143,7 @@ def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor
     count = problem.num_completions
     members, _, tile, *_ = configuration(problem)
     options = problem.options
-    through_scratch = options.method != "none" and problem.similarity is None and (members > 32 or members > tile)
+    through_scratch = options.method != "none" and problem.similarity is None and members > 32
     passes_on = outputs.reweighted_rewards is None and (options.scope == "batch" or options.scale == "batch")
     if not through_scratch and not passes_on:
         return None, outputs.reweighted_rewards
@@ -199,9 +199,8 @@ def launch_arguments(
         unit,
         *choices,
         members,
-        max(16, _power_of_two(longest_group)) if problem.options.scope == "batch" else 0,
+        max(32, _power_of_two(longest_group)) if problem.options.scope == "batch" else 0,
         max(1, num_warps * warp_size // 32) if alone and members > 32 else 1,
-        amd or problem.embeddings is None or problem.embeddings.dtype is not torch.float32,
         tile,
         min(block_dim, max(16, _power_of_two(dim))),
     )

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from mmr_kernels.backends.triton.members import (
+    LANES,
     completions,
     group_bounds,
     highest,
@@ -149,15 +150,14 @@ def mmr_kernel(
     DIM_UNIT: tl.constexpr, METHOD: tl.constexpr, LAM_MODE: tl.constexpr, FIRST_PICK: tl.constexpr,
     MATCH_SCALE: tl.constexpr, SCOPE: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr,
     NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, GROUP_MEMBERS: tl.constexpr, COPIES: tl.constexpr,
-    ON_TENSOR_CORES: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
     """One scope: similarities, selection, reweighted rewards, advantages.
 
     Tensors as in ``mmr_kernels.problem``, D = dim_units * DIM_UNIT; a pointer that is None is not asked for.
     ``scratch`` (float32) holds the similarities, ``count`` rows of MEMBERS + 1, and then ``count`` values more.
     """
-    LANES: tl.constexpr = MEMBERS if MEMBERS < 32 else 32
-    ON_CHIP: tl.constexpr = TILE == MEMBERS and MEMBERS <= 32
+    ON_CHIP: tl.constexpr = MEMBERS == LANES
     # An odd stride: no row is aligned, so the compiler gives neighbouring members to neighbouring lanes.
     STRIDE: tl.constexpr = MEMBERS + 1
     scope = tl.program_id(0)
@@ -172,7 +172,7 @@ def mmr_kernel(
         if ON_CHIP:
             block = similarities_in_registers(
                 embeddings, similarity, member_order, first, size, scope, dim_units, DIM_UNIT, NORMALIZE,
-                ON_TENSOR_CORES, TILE, BLOCK_DIM,
+                MEMBERS, TILE, BLOCK_DIM,
             )  # fmt: skip
         elif similarity is not None:
             similarity += scope.to(tl.int64) * size * size
@@ -183,7 +183,7 @@ def mmr_kernel(
                 embeddings, member_order, first, size, rows, factors, dim_units, DIM_UNIT, NORMALIZE, MEMBERS, STRIDE,
                 TILE, BLOCK_DIM,
             )  # fmt: skip
-    place = places(MEMBERS, COPIES, LANES)
+    place = places(MEMBERS, COPIES)
     inside = place < size
     # Every copy computes all, the first one stores.
     stores = inside & (tl.arange(0, COPIES)[None, :, None] == 0)
@@ -244,7 +244,7 @@ def mmr_kernel(
             tl.debug_barrier()
             for group in range(num_groups):
                 group_first, group_count = group_bounds(group, group_offsets, count, group_size)
-                group_place = places(GROUP_MEMBERS, COPIES, 32 if GROUP_MEMBERS >= 32 else GROUP_MEMBERS)
+                group_place = places(GROUP_MEMBERS, COPIES)
                 group_inside = group_place < group_count
                 group_index = completions(group_first, group_place, group_count, order)
                 group_r, group_member = rewards_of(rewards, valid, group_index, group_inside)

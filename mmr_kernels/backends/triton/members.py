@@ -9,6 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+#: Fewer members leave lanes without one: Triton up to 3.8 reduces half a warp by shuffles, a whole one by REDUX.
+LANES = tl.constexpr(32)
 LARGEST = tl.constexpr(3.4028234663852886e38)  # of float32: what lies beyond is not finite
 
 
@@ -41,7 +43,7 @@ def mean_and_deviation(values, member, CORRECTION: tl.constexpr):
 
 
 @triton.jit
-def places(MEMBERS: tl.constexpr, COPIES: tl.constexpr, LANES: tl.constexpr):
+def places(MEMBERS: tl.constexpr, COPIES: tl.constexpr):
     """Member number at each place of a [P, C, L] tensor."""
     register = tl.arange(0, MEMBERS // LANES)[:, None, None] * LANES
     return register + tl.arange(0, LANES)[None, None, :] + tl.zeros([1, COPIES, 1], tl.int32)

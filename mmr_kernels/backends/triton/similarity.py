@@ -140,17 +140,16 @@ def similarity_to(j, place, size, block, similarity, rows, ON_CHIP: tl.constexpr
         # Not masked: a row is MEMBERS long, what lies past its members is nobody's, and where each load of a row has
         # a default to set first, ptxas gives them one register and waits for one before it sends the next.
         # The hint sets the order of the axes in the load's layout, and so which of them the warps are spread over.
-        # Without it Triton up to 3.6 takes the registers' axis before the copies', so that a warp holds a part of
-        # every copy and six barriers per pick join them (on an H200, 333 µs in place of 43 for 8 x 128 x 1024 in
-        # bfloat16). It claims more than is true, that copies lie next to each other; only the last axis's claim,
-        # which is true, sets the width of a load.
+        # Without it Triton up to 3.6 takes the registers' axis before the copies', so that a warp holds a part of every
+        # copy and six barriers per pick join them (docs/kernel.md has what that cost). It claims more than is true,
+        # that copies lie next to each other; only the last axis's claim, which is true, sets the width of a load.
         return tl.load(tl.max_contiguous(rows + j * STRIDE + place, [1, place.shape[1], place.shape[2]]))
 
 
 @triton.jit
 def similarities_in_registers(
     embeddings, similarity, order, first, size, scope, DIM_UNITS, DIM_UNIT: tl.constexpr,
-    NORMALIZE: tl.constexpr, ON_TENSOR_CORES: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
     """[j, 1, i]: similarity of member i to member j."""
     if similarity is None:
@@ -158,11 +157,8 @@ def similarities_in_registers(
         values = scaled(
             dots, inverse_norms(tl.sum(squares, 1), NORMALIZE), inverse_norms(tl.sum(squares, 0), NORMALIZE)
         )
-        # Tensor cores spread a column over eight lanes and a row over four; plain arithmetic does it the other way.
-        # The greedy loop sums over j, so j is the axis of the four: two shuffles a value, not three.
-        if ON_TENSOR_CORES:
-            values = tl.trans(values)
-        return tl.reshape(values, [TILE, 1, TILE])
+        # Lanes past the tile repeat it: they hold no member, so nobody reads them.
+        return tl.reshape(tl.broadcast_to(values[:, None, :], [TILE, MEMBERS // TILE, TILE]), [TILE, 1, MEMBERS])
     else:
-        j, i = tl.arange(0, TILE)[:, None, None], tl.arange(0, TILE)[None, None, :]
+        j, i = tl.arange(0, TILE)[:, None, None], tl.arange(0, MEMBERS)[None, None, :]
         return given(similarity + scope.to(tl.int64) * size * size, i, j, size, (i < size) & (j < size))

@@ -61,7 +61,7 @@ def train(trainer_class: Any, config_class: Any, steps: int, progress: Progress,
         disable_tqdm=True,
     )
     trainer = trainer_class(
-        model=problem.policy(),
+        model=problem.start(),
         reward_funcs=problem.reward,
         args=args,
         train_dataset=problem.prompts(repeats=PROMPTS_A_STEP),
@@ -123,7 +123,7 @@ def main() -> None:
     console = Console()
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[reward]}")]
     console.print(f'Make the number, as in "12=9+5-2": {PROMPTS_A_STEP} prompts a step, {GENERATIONS} answers each.')
-    curves, outcomes = {}, {"start": sample(problem.policy())}
+    curves, outcomes = {}, {"start": sample(problem.start())}
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         plain = train(GRPOTrainer, GRPOConfig, options.steps, progress, "GRPO", options.out / "grpo")
         mmr = train(MMRGRPOTrainer, MMRGRPOConfig, options.steps, progress, "MMR-GRPO", options.out / "mmr")

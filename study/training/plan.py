@@ -6,10 +6,10 @@ from collections import defaultdict
 
 import numpy as np
 
+from study.results_file import Row
 from study.training.arms import ABLATIONS, LOSSES, MAIN, plain_of
 from study.training.problems import FAMILIES
-from study.training.results import Row, accuracy, steps_to
-from study.training.run import Run
+from study.training.rows import Run, accuracy, steps_to
 
 RATES = (1e-4, 2e-4, 4e-4)
 PILOT_SEEDS = (1000, 1001)
@@ -19,7 +19,9 @@ PILOTED = ("hidden", "single")
 #: Has no pilots: the same right ways as "hidden", so the same rates.
 BORROWED = {"crowded": "hidden"}
 PROMPTS_A_STEP = 8
-LEVEL = 0.95  # of the plain arm's peak: what "reached" means
+LEVEL = 0.95  # of the plain arm's peak: a run that gets there has reached it
+#: Rows by family, loss and arm, then by seed.
+Runs = dict[tuple[str, str, str], dict[int, Row]]
 
 
 def pilots() -> list[Run]:
@@ -59,14 +61,14 @@ def chosen_rates(rows: list[Row]) -> dict[tuple[str, str], float]:
     return rates
 
 
-def of_study(rows: list[Row], family: str, loss: str, arm: str) -> dict[int, Row]:
-    """The study's runs of an arm at its rate, by seed."""
-    wanted = (family, loss, arm, chosen_rates(rows).get((family, arm)))
-    return {
-        row["seed"]: row
-        for row in rows
-        if (row["family"], row["loss"], row["arm"], row["learning_rate"]) == wanted and row["seed"] in SEEDS
-    }
+def of_study(rows: list[Row]) -> Runs:
+    """The study's runs, those of each arm at its chosen rate."""
+    rates = chosen_rates(rows)
+    found: Runs = defaultdict(dict)
+    for row in rows:
+        if row["seed"] in SEEDS and row["learning_rate"] == rates.get((row["family"], row["arm"])):
+            found[row["family"], row["loss"], row["arm"]][row["seed"]] = row
+    return found
 
 
 def study(rows: list[Row]) -> list[Run]:

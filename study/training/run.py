@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -18,28 +18,13 @@ from study.training.arms import ARMS, LOSSES
 from study.training.checker import Checker
 from study.training.evaluation import Evaluation
 from study.training.problems import FAMILIES, LONGEST_ANSWER, problems
+from study.training.rows import Run
 
 GROUP_SIZE = 8
 EVALUATIONS = 10  # of a run, beside the one at its start
-#: What is kept of TRL's log, at every evaluation.
+#: The values of TRL's log that are kept, at every evaluation.
 LOGGED = ("reward", "entropy", "mmr/lambda", "mmr/similarity_mean", "mmr/equal_reward_groups",
           "mmr/reward_before", "mmr/reward_after", "mmr/reward_advantage_correlation")  # fmt: skip
-
-
-class Run(NamedTuple):
-    """What tells one run from another."""
-
-    family: str
-    loss: str
-    arm: str
-    learning_rate: float
-    seed: int
-    steps: int
-    prompts_a_step: int
-
-    def key(self) -> str:
-        """Names the run in the file of results."""
-        return "|".join(map(str, self))
 
 
 class Shuffled(MMRGRPOTrainer):

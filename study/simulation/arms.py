@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmr_kernels import mmr_advantages, mmr_reweight
 from mmr_kernels.schedule import LinearSchedule
-from study.families import Setting
+from study.simulation.families import Setting
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.arms import Arm, advantages
-from study.families import Family, Setting
-from study.policy import sample
-from study.running import LENGTH, RATE, STEPS, rewards_of
+from study.simulation.arms import Arm, advantages
+from study.simulation.families import Family, Setting
+from study.simulation.policy import sample
+from study.simulation.running import LENGTH, RATE, STEPS, rewards_of
 
 EPS = 1e-4
 

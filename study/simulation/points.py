@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from study.families import WAYS, Family, Setting, rare_best
+from study.simulation.families import WAYS, Family, Setting, rare_best
 
 COMPLETIONS = 64  # a step, whatever the group size
 
@@ -50,13 +49,9 @@ class Point:
             self.graded,
         )  # fmt: skip
 
-    def row(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-#: What each panel of the map varies, beside the starting share of the best way.
+#: The values of the field that each panel of the map varies, beside the starting share of the best way.
 PANELS: dict[str, tuple[float, ...]] = {
     "gap": (0.2, 0.3, 0.4, 0.5, 0.7, 0.9),
     "others": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
@@ -71,10 +66,10 @@ def at(panel: str, value: float, share: float) -> Point:
     return replace(Point(share=share), **{panel: value})
 
 
-def grid() -> list[tuple[str, float, Point]]:
-    """Panel, value and point of the whole map."""
-    return [(panel, value, at(panel, value, share))
-            for panel, values in PANELS.items() for value in values for share in SHARES]  # fmt: skip
+def points() -> list[Point]:
+    """Those of the whole map; one that lies in several panels stands once."""
+    every = (at(panel, value, share) for panel, values in PANELS.items() for value in values for share in SHARES)
+    return list(dict.fromkeys(every))
 
 
 def at_random(number: int) -> Point:

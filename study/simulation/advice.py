@@ -8,7 +8,6 @@ stopped.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated
 
@@ -60,39 +59,26 @@ def told(row: Row) -> dict[str, float]:
     return found
 
 
-def known_before(row: Row) -> dict[str, float]:
-    """The setting itself, which decides the sign and which no user knows."""
-    return {name: float(value) for name, value in row["point"].items()}
-
-
-Kinds = dict[str, Callable[[str], bool]]
-#: Where features come from, for the trees.
-KINDS: Kinds = {
-    "first steps of MMR": lambda name: name.startswith("start"),
-    "the MMR run": lambda name: "plain" not in name,
-    "both runs": lambda name: True,
-}
-
-
 def clear(rows: list[Row], arm: str) -> list[Row]:
     """Settings whose interval of the ratio doesn't hold 1."""
     return [row for row in rows if row[arm]["high"] < 1 or row[arm]["low"] > 1]
 
 
-def table_of(title: str, rows: list[Row], arm: str, describe: Callable[[Row], dict[str, float]], kinds: Kinds) -> Table:
-    """Accuracy, and balanced accuracy, of one threshold on each feature, best first, and of small trees on kinds."""
+def table_of(rows: list[Row], arm: str) -> Table:
+    """Accuracy, and balanced accuracy, of one threshold on each feature, best first, and of a tree on first steps."""
     some = clear(rows, arm)
     helps = np.array([row[arm]["ratio"] < 1 for row in some])
-    described = [describe(row) for row in some]
+    described = [told(row) for row in some]
     names = list(described[0])
     values = np.array([[one[name] for name in names] for one in described])
+    first = [place for place, name in enumerate(names) if name.startswith("start")]
     single = [(name, *_score(values[:, [place]], helps, 1)) for place, name in enumerate(names)]
-    found = [("always the more frequent answer", float(max(helps.mean(), 1 - helps.mean())), 0.5)]
-    found += sorted(single, key=lambda line: -line[2])
-    for kind, belongs in kinds.items():
-        places = [place for place, name in enumerate(names) if belongs(name)]
-        found += [(f"tree of depth {depth}: {kind}", *_score(values[:, places], helps, depth)) for depth in (2, 4)]
-    table = Table("from", "accuracy, held out", "balanced", title=title)
+    found = [
+        ("always the more frequent answer", float(max(helps.mean(), 1 - helps.mean())), 0.5),
+        *sorted(single, key=lambda line: -line[2]),
+        ("tree of depth 4 on all of the first steps", *_score(values[:, first], helps, 4)),
+    ]
+    table = Table("from", "accuracy, held out", "balanced", title=f"does {arm} help?")
     for name, accuracy, balanced in found:
         table.add_row(name, f"{accuracy:.0%}", f"{balanced:.0%}")
     return table
@@ -162,10 +148,7 @@ def main(
     steps = [row["grpo"]["median"] for row in rows]
     console.print("steps of GRPO at 25, 50, 75 %:", *(f"{cut:.0f}" for cut in np.quantile(steps, [0.25, 0.5, 0.75])))
     console.print(*(beside(rows, one, other) for one, other in itertools.pairwise(MAPPED)), sep="\n")
-    for arm in MAPPED:
-        console.print(table_of(f"does {arm} help?", rows, arm, told, KINDS))
-    by_setting = "does mmr help, from the setting itself?"
-    console.print(table_of(by_setting, rows, "mmr", known_before, {"all": lambda name: True}))
+    console.print(*(table_of(rows, arm) for arm in MAPPED))
     for feature in (
         f"step {LOGGED}: part of the room gained by plain",
         f"step {LOGGED}: reward_similarity_correlation",

@@ -178,6 +178,10 @@ def test_a_run_that_never_came_there_counts_with_its_length_and_is_not_called_re
     assert found.steps[0] == 20.0
 
 
+def test_the_page_of_tables_is_that_of_the_committed_rows() -> None:
+    assert RESULTS.parents[1].joinpath("tables.md").read_text() == comparisons.page(results_file(RESULTS).rows()) + "\n"
+
+
 def test_a_run_repeats_and_mmr_trains_otherwise_than_plain() -> None:
     plain = Run("single", "GRPO", "plain", 1e-3, 0, 2, 2)
     once, again, other = train(plain), train(plain), train(plain._replace(arm="MMR"))

@@ -24,10 +24,12 @@ HEADER = """# All arms of the training study
 `python -m study.training.comparisons > study/tables.md` makes this page from [the rows](results/training-runs.jsonl);
 [README.md](README.md) says which runs these are, how they are measured, and what follows. Steps are to 95 % of the
 plain arm's peak on the same seed, brackets hold 95 % intervals over seeds; ≥ marks arms of which some runs did not
-arrive and count with their length.
+arrive and count with their length. *Beyond* counts the runs whose peak is over what the common way alone can pay, and
+*to 0.5* those that came to a reward of 0.5, with the first and the last step at which one did.
 """
+CLEARLY = 0.5  # reward, beyond what the common way pays where there are two
 COLUMNS = ("loss", "arm", "rate", "reached", "steps", "steps, of plain's", "time, of plain's", "peak",
-           "against plain's", "beyond")  # fmt: skip
+           "against plain's", "beyond", "to 0.5")  # fmt: skip
 
 
 class Interval(NamedTuple):
@@ -57,6 +59,7 @@ class Comparison(NamedTuple):
     peak_difference: Interval
     #: Runs whose reward rose over the most that the way most common at the start can pay; None if only one way pays.
     beyond: int | None
+    clearly: list[float] | None  # the step at which each of those came to ``CLEARLY``, in so far as it did
 
     @property
     def bound(self) -> str:
@@ -76,7 +79,13 @@ class Comparison(NamedTuple):
             f"{self.peak:.3f}",
             f"{mean:+.3f} ({low:+.3f} to {high:+.3f})",
             "" if self.beyond is None else str(self.beyond),
+            "" if self.clearly is None else span(self.clearly),
         ]
+
+
+def span(steps: list[float]) -> str:
+    """How many there are, the first and the last."""
+    return f"{len(steps)}, {min(steps):.0f}–{max(steps):.0f}" if steps else "0"
 
 
 def interval(values: np.ndarray) -> Interval:
@@ -122,6 +131,7 @@ def compare(runs: plan.Runs, family: str, loss: str, arm: str) -> Comparison | N
         np.array([capped_steps(pair[which], level) for pair, level in zip(pairs, levels, strict=True)])
         for which in (0, 1)
     )
+    clear_steps = [steps_to(one, CLEARLY) for one, _ in pairs]
     cost = np.array([seconds_per_step(one) / seconds_per_step(plain) for one, plain in pairs])
     peaks, plain_peaks = (np.array([accuracy(pair[which]).max() for pair in pairs]) for which in (0, 1))
     return Comparison(
@@ -137,6 +147,7 @@ def compare(runs: plan.Runs, family: str, loss: str, arm: str) -> Comparison | N
         float(peaks.mean()),
         interval(peaks - plain_peaks),
         beyond(family, peaks),
+        None if len(FAMILIES[family].paid) == 1 else [step for step in clear_steps if step < np.inf],
     )
 
 

@@ -148,7 +148,7 @@ def table_of_findings(pairs: list[Pair]) -> Table:
 
 
 def main() -> None:
-    """Print the nine pairs and what follows from them."""
+    """Print the nine pairs and the figures that follow from them."""
     pairs, console = load(), Console(width=140)
     console.print(table_of_pairs(pairs), table_of_findings(pairs))
     for quantity in UNITS:

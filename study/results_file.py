@@ -25,7 +25,7 @@ class ResultsFile:
     Args:
         path: None keeps nothing.
         fields: names that every row must have.
-        facts: what else the first line says. Rows that were made with other facts are not kept.
+        facts: more that the first line says. Rows that were made with other facts are not kept.
     """
 
     def __init__(self, path: Path | None, fields: tuple[str, ...] = (), **facts: Any) -> None:

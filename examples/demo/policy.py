@@ -40,7 +40,7 @@ def imitate(
     peak_rate: float,
     weight_decay: float,
 ) -> None:
-    """Train on what follows the first "=" of each text; ``texts`` draws one batch."""
+    """Train on the part that follows the first "=" of each text; ``texts`` draws one batch."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak_rate, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_rate, total_steps=steps, pct_start=0.1)
     for _ in (bar := trange(steps)):

@@ -22,7 +22,7 @@ EXPRESSION = re.compile(r"[1-9]([-+][1-9])+")
 
 
 def value(expression: str) -> int | None:
-    """What "9+5-2" makes; None for what is no sum or difference of two digits or more."""
+    """The number that "9+5-2" makes; None for a text that is no sum or difference of two digits or more."""
     if not EXPRESSION.fullmatch(expression):
         return None
     return sum(int(term) for term in re.findall(r"[-+]?[1-9]", expression))

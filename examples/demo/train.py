@@ -1,9 +1,9 @@
-"""``make demo``: train a tiny policy with plain GRPO and with MMR, side by side, and show what changed.
+"""``make demo``: train a tiny policy with plain GRPO and with MMR, side by side, and show the difference.
 
     python examples/demo/train.py --out demo
 
 Both runs start from the same weights, see the same prompts in the same order and differ in one line, the trainer. Ends
-with demo/rewards.png and a table of rewards, of variety, and of what MMR cost.
+with demo/rewards.png and tables of rewards, of variety, and of the cost of MMR.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the picture and TRL's files.")] = Path("demo"),
     steps: Annotated[int, typer.Option(min=2, help="Steps of each run.")] = 100,
 ) -> None:
-    """Train a tiny policy with plain GRPO and with MMR, side by side, and show what changed."""
+    """Train a tiny policy with plain GRPO and with MMR, side by side, and show the difference."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     out.mkdir(parents=True, exist_ok=True)

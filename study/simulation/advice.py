@@ -47,7 +47,7 @@ def features(point: Point, seeds: int) -> dict[str, float]:
     return {name: round(value, 5) for name, value in found.items()}
 
 
-def told(row: Row) -> dict[str, float]:
+def features_of(row: Row) -> dict[str, float]:
     """The features of a row, with reward gained as a part of the room there was below 1, the highest reward."""
     found = dict(row["features"])
     room = 1 - found["start: reward_before"]
@@ -68,9 +68,9 @@ def table_of(rows: list[Row], arm: str) -> Table:
     """Accuracy, and balanced accuracy, of one threshold on each feature, best first, and of a tree on first steps."""
     some = clear(rows, arm)
     helps = np.array([row[arm]["ratio"] < 1 for row in some])
-    described = [told(row) for row in some]
+    described = [features_of(row) for row in some]
     names = list(described[0])
-    values = np.array([[one[name] for name in names] for one in described])
+    values = np.array([list(each.values()) for each in described])
     first = [place for place, name in enumerate(names) if name.startswith("start")]
     single = [(name, *_score(values[:, [place]], helps, 1)) for place, name in enumerate(names)]
     found = [
@@ -87,7 +87,7 @@ def table_of(rows: list[Row], arm: str) -> Table:
 def threshold(rows: list[Row], arm: str, feature: str) -> str:
     """The one threshold fitted on all clear settings."""
     some = clear(rows, arm)
-    fitted = _classifier(1).fit([[told(row)[feature]] for row in some], [row[arm]["ratio"] < 1 for row in some])
+    fitted = _classifier(1).fit([[features_of(row)[feature]] for row in some], [row[arm]["ratio"] < 1 for row in some])
     return str(export_text(fitted, feature_names=[feature]))
 
 

@@ -24,7 +24,7 @@ from study.simulation.running import steps_to_target
 from study.simulation.theory import known, predicted_steps
 
 RATE = 1.0  # learning rate: a third of the table's steps, the same ratios
-LENGTH = 120  # of a planned run, what diversity fades over a share of: the table's 400 at its rate of 0.3
+LENGTH = 120  # steps of a planned run, over a share of which diversity fades: the table's 400 at its rate of 0.3
 CUT_OFF = 333
 HEADLINE = 0.479  # steps saved on average, says the paper
 MAPPED = ("mmr", "score", "score, fading")
@@ -43,10 +43,9 @@ def measure(point: Point, seeds: int) -> Row:
         cut = int(np.isinf(steps[name]).sum())
         found[name] = {"ratio": ratio, "low": low, "high": high, "cut_off": cut}
     if known(ARMS["grpo"], setting):
-        told = {name: predicted_steps([family], ARMS[name], setting, **run)[0] for name in names}
-        base = min(told["grpo"], CUT_OFF)
+        predicted = {name: predicted_steps(family, ARMS[name], setting, **run) for name in names}
         for name in MAPPED:
-            found[name]["predicted"] = min(told[name], CUT_OFF) / max(base, 1)
+            found[name]["predicted"] = predicted[name] / max(predicted["grpo"], 1)
     return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from study.simulation.families import WAYS, Family, Setting, rare_best
 
-COMPLETIONS = 64  # a step, whatever the group size
+COMPLETIONS = 64  # in a step, for every group size
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Point:
         share: of the best way at the start.
         best: its success; ``gap`` is how far the common way's lies below it.
         others: success of the six other ways, as a part of the common one's.
-        common_part: share of the common way in what the best one leaves.
-        group_size: G; 64 completions a step in all.
+        common_part: share of the common way in all but the best one.
+        group_size: G; a step has 64 completions in all.
         across, contrast: similarity of two ways, and how much more one way's completions are alike.
         noise: standard deviation added to the reward.
-        graded: the reward is the way's success, not a right or wrong.
+        graded: the reward is the way's success instead of 1 or 0.
     """
 
     share: float = 0.02

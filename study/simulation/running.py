@@ -11,7 +11,7 @@ from study.simulation.arms import Arm, advantages
 from study.simulation.families import Family, Setting
 
 RATE = 0.3  # learning rate
-LENGTH = 400  # steps of a planned run: what a schedule is a share of
+LENGTH = 400  # steps of a planned run; schedules take a share of it
 STEPS = 2000  # where a run is cut off
 BLOCK = 16  # steps whose random numbers are drawn at once
 DRAWS, NOISE, SHUFFLE = range(3)  # streams of a seed: way and reward; noise of the reward; shuffled similarity
@@ -81,9 +81,8 @@ def steps_to_target(
     rate: float = RATE,
     steps: int = STEPS,
     length: int = LENGTH,
-    part: float = 0.9,
 ) -> np.ndarray:
-    """The first step after which a run's expected reward is at ``part`` of the best reachable.
+    """The first step after which a run's expected reward is at the family's target.
 
     Args:
         seeds: one run each.
@@ -98,7 +97,7 @@ def steps_to_target(
     running = np.arange(len(seeds))
     logits = family.logits().expand(len(seeds), -1).clone()
     success = torch.tensor(family.success, dtype=torch.float32)
-    exact, target = success.to(torch.float64), family.target(part)
+    exact, target = success.to(torch.float64), family.target()
     arrived[(policy.expected_reward(logits, exact) >= target).numpy()] = 0
     draws = Draws(seeds, setting.prompts * setting.group_size, setting.noise > 0, arm.random_similarity)
     for start in range(0, steps, BLOCK):

@@ -62,7 +62,7 @@ def results(block: Block, seeds: int) -> Iterable[Row]:
         ratio = intervals.of_ratio(steps, base, STEPS)
         predicted = None
         if theory.known(arm, block.setting):
-            predicted = min(theory.predicted_steps([block.family], arm, block.setting, rate=block.rate)[0], STEPS)
+            predicted = theory.predicted_steps(block.family, arm, block.setting, rate=block.rate)
         yield {"section": block.section, "family": block.name, "arm": name, "rate": block.rate,
                **asdict(intervals.of_median(steps, STEPS)),
                "ratio": ratio[0], "ratio_low": ratio[1], "ratio_high": ratio[2], "predicted": predicted}  # fmt: skip

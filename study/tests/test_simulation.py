@@ -1,4 +1,4 @@
-"""The simulation does what it says: gradients, arms, independent seeds, the closed form, and what is written."""
+"""Gradients, arms, independent seeds, the closed form, and the files of rows."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_wrong_closed_form_is_noticed(wrong: Setting | str) -> None:
 def test_predicted_steps(family: str, name: str) -> None:
     """The expected gradient followed without noise takes as long as the median run, within a tenth."""
     run = {"rate": 1.0, "length": 120}
-    predicted = theory.predicted_steps([FAMILIES[family]], ARMS[name], PLAIN, **run)[0]
+    predicted = theory.predicted_steps(FAMILIES[family], ARMS[name], PLAIN, **run)
     steps = steps_to_target(FAMILIES[family], ARMS[name], PLAIN, list(range(64)), **run)
     assert np.median(steps) == pytest.approx(predicted, rel=0.1)
 
@@ -161,6 +161,19 @@ def test_closed_form_refuses_what_it_does_not_know(arm: Arm) -> None:
     p = torch.full((8,), 1 / 8, dtype=torch.float64)
     with pytest.raises(ValueError, match="binary rewards"):
         theory.drift(p, p, arm, PLAIN)
+
+
+def test_metrics_of_a_batch_are_those_of_the_batch_alone() -> None:
+    pytest.importorskip("trl")
+    from study.simulation.logs import batch_metrics
+
+    ways, rewards = drawn()
+    found = batch_metrics(ways, rewards, PLAIN)
+    torch.testing.assert_close(found["reward_before"], rewards.mean(1))
+    for run in range(len(rewards)):
+        alone = batch_metrics(ways[run : run + 1], rewards[run : run + 1], PLAIN)
+        torch.testing.assert_close({name: value[run] for name, value in found.items()},
+                                   {name: value[0] for name, value in alone.items()})  # fmt: skip
 
 
 def test_intervals_count_runs_cut_off() -> None:

@@ -30,7 +30,7 @@ def row(arm: str, seed: int, curve: list[float], rate: float = 1e-4, family: str
     steps = [10 * place for place in range(len(curve))]
     return {
         "family": family, "loss": "GRPO", "arm": arm, "learning_rate": rate, "seed": seed, "steps": steps[-1],
-        "prompts_a_step": 8, "processor_seconds": 2.0, "curves": {"step": steps, "accuracy": curve},
+        "prompts_per_step": 8, "processor_seconds": 2.0, "curves": {"step": steps, "accuracy": curve},
     }  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def test_ratios_are_geometric_means_with_real_intervals_and_graded_arms_meet_gra
         row(arm, seed, [0.0, 1.0]) for arm in ("plain", "plain, graded", "MMR, graded") for seed in plan.PILOT_SEEDS
     ]
     for seed, (fast, seconds) in enumerate([(2, 1.0), (4, 4.0), (8, 2.0)]):
-        rows.append(row("plain", seed, [0.0, 0.0, 1.0]))  # another level: not what graded arms are compared with
+        rows.append(row("plain", seed, [0.0, 0.0, 1.0]))  # another level, with which graded arms are not compared
         rows.append(row("plain, graded", seed, np.interp(np.arange(9), [0, 8], [0, 1]).tolist()))
         rows.append(row("MMR, graded", seed, np.interp(np.arange(9), [0, fast, 8], [0, 1, 1]).tolist()))
         rows[-1]["processor_seconds"] = seconds

@@ -22,12 +22,12 @@ from study.training.rows import RESULTS, accuracy, results_file, steps_to
 HEADER = """# All arms of the training study
 
 `python -m study.training.comparisons > study/tables.md` makes this page from [the rows](results/training-runs.jsonl);
-[README.md](README.md) says which runs these are, how they are measured, and what follows. Steps are to 95 % of the
+[README.md](README.md) says which runs these are, how they are measured, and what they show. Steps are to 95 % of the
 plain arm's peak on the same seed, brackets hold 95 % intervals over seeds; ≥ marks arms of which some runs did not
-arrive and count with their length. *Beyond* counts the runs whose peak is over what the common way alone can pay, and
-*to 0.5* those that came to a reward of 0.5, with the first and the last step at which one did.
+arrive and count with their length. *Beyond* counts the runs whose peak is over the most that the common way alone can
+pay, and *to 0.5* those that came to a reward of 0.5, with the first and the last step at which one did.
 """
-CLEARLY = 0.5  # reward, beyond what the common way pays where there are two
+CLEARLY = 0.5  # reward; where two ways pay, the common one alone pays 0.4
 COLUMNS = ("loss", "arm", "rate", "reached", "steps", "steps, of plain's", "time, of plain's", "peak",
            "against plain's", "beyond", "to 0.5")  # fmt: skip
 

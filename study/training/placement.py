@@ -27,7 +27,6 @@ from study.training.problems import FAMILIES, Family, problems
 
 ARMS = ("grpo", "mmr", "mmr batch, prompts apart", "smi", "score", "score, fading", "random")
 KINDS_OF_ERRORS = 4
-PART = 0.9  # of the best reachable reward: the target
 
 
 def simulated(family: Family) -> families.Family:
@@ -57,13 +56,13 @@ def main(
     """Steps of each arm on each family, and their ratio to GRPO's."""
     torch.set_num_threads(1)
     rows = []
-    title = f"steps to {PART:.0%} of the best reachable reward, at most {STEPS}; {seeds} seeds"
+    title = f"steps to {families.PART:.0%} of the best reachable reward, at most {STEPS}; {seeds} seeds"
     table = Table("family", "arm", "steps (95 % interval)", "× GRPO", title=title)
     for family in FAMILIES.values():
         setting = families.Setting(within=1.0, across=across(family))
         met, base = simulated(family), None
         for name in ARMS:
-            taken = steps_to_target(met, arms.ARMS[name], setting, list(range(seeds)), part=PART)
+            taken = steps_to_target(met, arms.ARMS[name], setting, list(range(seeds)))
             base = taken if base is None else base
             steps, ratio = intervals.of_median(taken, STEPS), intervals.of_ratio(taken, base, STEPS)
             rows.append({"family": family.name, "arm": name, "across": setting.across, **asdict(steps), "ratio": ratio})

@@ -1,4 +1,4 @@
-"""Which runs the study has: pilots that choose each arm's learning rate, then the arms on fresh seeds."""
+"""The runs of the study: pilots that choose each arm's learning rate, then the arms on fresh seeds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PILOT_SEEDS = (1000, 1001)
 SEEDS = tuple(range(8))
 STEPS = {"hidden": 160, "crowded": 240, "single": 80}
 PILOTED = ("hidden", "single")
-#: Has no pilots: the same right ways as "hidden", so the same rates.
+#: A family without pilots takes the rates of another: "crowded" has the same right ways as "hidden".
 BORROWED = {"crowded": "hidden"}
-PROMPTS_A_STEP = 8
+PROMPTS_PER_STEP = 8
 LEVEL = 0.95  # of the plain arm's peak: a run that gets there has reached it
 #: Rows by family, loss and arm, then by seed.
 Runs = dict[tuple[str, str, str], dict[int, Row]]
@@ -27,7 +27,7 @@ Runs = dict[tuple[str, str, str], dict[int, Row]]
 def pilots() -> list[Run]:
     """Every arm that has a rate of its own at every rate, under GRPO."""
     return [
-        Run(family, "GRPO", arm.name, rate, seed, STEPS[family], PROMPTS_A_STEP)
+        Run(family, "GRPO", arm.name, rate, seed, STEPS[family], PROMPTS_PER_STEP)
         for arm in (*MAIN, *ABLATIONS)
         if not arm.rate_of
         for family in PILOTED
@@ -72,7 +72,7 @@ def of_study(rows: list[Row]) -> Runs:
 
 
 def study(rows: list[Row]) -> list[Run]:
-    """The arms at their rates, on seeds that no pilot saw; what matters most first.
+    """The arms at their rates, on seeds that no pilot saw; the most important first.
 
     Raises:
         KeyError: an arm has no pilots yet.
@@ -89,7 +89,7 @@ def study(rows: list[Row]) -> list[Run]:
         (losses, ("crowded", "single")),
     ]
     return [
-        Run(family, loss, arm.name, rates[family, arm.name], seed, STEPS[family], PROMPTS_A_STEP)
+        Run(family, loss, arm.name, rates[family, arm.name], seed, STEPS[family], PROMPTS_PER_STEP)
         for stage, families in stages
         for seed in SEEDS
         for loss, arm in stage
@@ -98,6 +98,6 @@ def study(rows: list[Row]) -> list[Run]:
 
 
 def quick() -> list[Run]:
-    """Two steps of every arm on one family, and of every loss: that all of it runs."""
+    """Two steps of every arm on one family, and of every loss, which show that all of it runs."""
     losses = [("GRPO", arm) for arm in (*MAIN, *ABLATIONS)] + [(loss, MAIN[1]) for loss in LOSSES if loss != "GRPO"]
     return [Run("single", loss, arm.name, 1e-4, 0, 2, 2) for loss, arm in losses]

@@ -13,7 +13,7 @@ RESULTS = Path("study/results/training-runs.jsonl")
 
 
 class Run(NamedTuple):
-    """What tells one run from another."""
+    """The fields that tell one run from another."""
 
     family: str
     loss: str
@@ -21,7 +21,7 @@ class Run(NamedTuple):
     learning_rate: float
     seed: int
     steps: int
-    prompts_a_step: int
+    prompts_per_step: int
 
 
 def results_file(path: Path) -> ResultsFile:

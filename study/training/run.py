@@ -1,4 +1,4 @@
-"""One run: an arm, a loss, a rate and a seed, trained by TRL's trainer; one row of figures."""
+"""One run, an arm with a loss, a rate and a seed, trained by TRL's trainer; it gives one row of figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOGGED = ("reward", "entropy", "mmr/lambda", "mmr/similarity_mean", "mmr/equal_r
 
 
 class Shuffled(MMRGRPOTrainer):
-    """MMR whose embeddings are dealt out anew within each group: as similar as the real ones, and about nothing."""
+    """MMR whose embeddings are dealt out anew within each group: as similar as the real ones, but of other texts."""
 
     def _embed(self, completions: list[Any], completion_ids: list[list[int]]) -> Any:
         embeddings = super()._embed(completions, completion_ids)
@@ -79,7 +79,7 @@ def train(run: Run) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         args = MMRGRPOConfig(
             folder,
-            per_device_train_batch_size=GROUP_SIZE * run.prompts_a_step,
+            per_device_train_batch_size=GROUP_SIZE * run.prompts_per_step,
             num_generations=GROUP_SIZE,
             max_completion_length=LONGEST_ANSWER,
             learning_rate=run.learning_rate,

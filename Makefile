@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 FAMILIES := hidden crowded single
 OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
-.PHONY: demo test test-triton test-gpu test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch convergence convergence-quick \
+.PHONY: demo test test-triton test-gpu test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch study study-quick \
 	kernels-report sanitize test-emulator wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
@@ -71,24 +71,24 @@ bench-figures: $(READY)
 	$(BIN)/python -m bench.cpu_parts --json docs/figures/cpu-parts.json
 	$(BIN)/python -m bench.results
 
-# The study of study/README.md, small: what the published table says, the simulation, two steps of every arm.
-convergence-quick: $(READY)
-	rm -rf runs/convergence-quick
+# The study of study/README.md, small: the published table, the simulation, two steps of every arm.
+study-quick: $(READY)
+	rm -rf runs/study-quick
 	$(BIN)/python -m study.published
-	$(BIN)/python -m study.simulation --quick
-	$(BIN)/python -m study.map --quick
-	$(BIN)/python -m study.training.study quick --results runs/convergence-quick/runs.jsonl
+	$(BIN)/python -m study.simulation.table --quick
+	$(BIN)/python -m study.simulation.map --quick
+	$(BIN)/python -m study.training.train quick --results runs/study-quick/runs.jsonl
 
-# All of it, hours on two cores; what is in study/results already is not run again.
-convergence: $(READY)
+# All of it, hours on two cores; rows of the map, the advice and the training that are in study/results are kept.
+study: $(READY)
 	$(BIN)/python -m study.published
-	$(BIN)/python -m study.simulation --json study/results/simulation.json
-	$(BIN)/python -m study.map --json study/results/map.json --plot study/results/map.png
-	$(BIN)/python -m study.advice --json study/results/advice.json
-	$(BIN)/python -m study.training.study pilots
-	$(BIN)/python -m study.training.study study
-	$(BIN)/python -m study.training.analysis --json study/results/training.json \
-		> study/tables.md
+	$(BIN)/python -m study.simulation.table --results study/results/simulation.jsonl
+	$(BIN)/python -m study.simulation.map --results study/results/map.jsonl --plot study/results/map.png
+	$(BIN)/python -m study.simulation.advice --results study/results/advice.jsonl
+	$(BIN)/python -m study.training.placement --results study/results/placement.jsonl
+	$(BIN)/python -m study.training.train pilots
+	$(BIN)/python -m study.training.train study
+	$(BIN)/python -m study.training.comparisons > study/tables.md
 	for family in $(FAMILIES); do \
 		$(BIN)/python -m study.training.curves $$family study/results/training-$$family.png || exit 1; done
 

@@ -1,1 +1,1 @@
-"""When MMR-GRPO converges faster: what the published table says, and a simulation with an exact policy."""
+"""Whether MMR-GRPO takes fewer steps: a published table, a simulation, and training with TRL (study/README.md)."""

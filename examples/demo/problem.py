@@ -1,29 +1,28 @@
 """A problem with many right answers: make a number from single digits, as in "12=9+5-2" or "12=3+3+6".
 
-The policy is a Qwen2 of some 300,000 parameters over single characters; ``pretrain.py`` made its start.
+The policy has some 300,000 parameters; ``pretrain.py`` made its start.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
-import torch
+import policy
 from datasets import Dataset
-from safetensors.torch import load_file
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 CHARACTERS = "0123456789+-="
 TARGETS = range(3, 19)
 LONGEST_ANSWER = 8  # characters, with the end
-START = __file__.replace("problem.py", "start.safetensors")
+START = Path(__file__).with_name("start.safetensors")
 
 EXPRESSION = re.compile(r"[1-9]([-+][1-9])+")
 
 
 def value(expression: str) -> int | None:
-    """What "9+5-2" makes; None for what is no sum or difference of two digits or more."""
+    """The number that "9+5-2" makes; None for a text that is no sum or difference of two digits or more."""
     if not EXPRESSION.fullmatch(expression):
         return None
     return sum(int(term) for term in re.findall(r"[-+]?[1-9]", expression))
@@ -41,31 +40,23 @@ def prompts(repeats: int = 1) -> Dataset:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", *CHARACTERS])}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    backend.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", padding_side="left")
+    return policy.tokenizer(CHARACTERS)
 
 
-def policy(trained: bool = True) -> Qwen2ForCausalLM:
-    """The policy at its start, or untrained."""
-    names = tokenizer()
-    config = Qwen2Config(
-        vocab_size=len(names),
+def untrained() -> Qwen2ForCausalLM:
+    """The policy before it imitates anything."""
+    return policy.untrained(
+        tokenizer(),
         hidden_size=96,
         intermediate_size=256,
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=32,
-        pad_token_id=names.pad_token_id,
-        eos_token_id=names.eos_token_id,
-        bos_token_id=None,
         tie_word_embeddings=True,
     )
-    model = Qwen2ForCausalLM(config)
-    if trained:
-        weights = {name: weight.to(torch.float32) for name, weight in load_file(START).items()}
-        model.load_state_dict(weights, strict=False)  # the head is the embedding, and stored once
-    return model
+
+
+def start() -> Qwen2ForCausalLM:
+    """The policy that both trainers begin with."""
+    return policy.load(untrained(), START)

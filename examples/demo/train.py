@@ -1,22 +1,22 @@
-"""``make demo``: train a tiny policy with plain GRPO and with MMR, side by side, and show what changed.
+"""``make demo``: train a tiny policy with plain GRPO and with MMR, side by side, and show the difference.
 
     python examples/demo/train.py --out demo
 
 Both runs start from the same weights, see the same prompts in the same order and differ in one line, the trainer. Ends
-with demo/rewards.png and a table of rewards, of variety, and of what MMR cost.
+with demo/rewards.png and tables of rewards, of variety, and of the cost of MMR.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import statistics
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import problem
 import torch
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -25,7 +25,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRGRPOTrainer
 
-GENERATIONS, PROMPTS_A_STEP = 8, 32
+GENERATIONS, PROMPTS = 8, 32  # of each prompt, and in each step
 SAMPLES = 32  # of each target, for the table
 COLORS = {"GRPO": "#8a8a8a", "MMR-GRPO": "#c2410c"}
 
@@ -46,7 +46,7 @@ def train(trainer_class: Any, config_class: Any, steps: int, progress: Progress,
     """One run; the same but for the two classes."""
     args = config_class(
         str(folder),
-        per_device_train_batch_size=GENERATIONS * PROMPTS_A_STEP,
+        per_device_train_batch_size=GENERATIONS * PROMPTS,
         num_generations=GENERATIONS,
         max_completion_length=problem.LONGEST_ANSWER,
         learning_rate=3e-4,
@@ -61,16 +61,21 @@ def train(trainer_class: Any, config_class: Any, steps: int, progress: Progress,
         disable_tqdm=True,
     )
     trainer = trainer_class(
-        model=problem.policy(),
+        model=problem.start(),
         reward_funcs=problem.reward,
         args=args,
-        train_dataset=problem.prompts(repeats=PROMPTS_A_STEP),
+        train_dataset=problem.prompts(repeats=PROMPTS),
         processing_class=problem.tokenizer(),
         callbacks=[Bar(progress, name, steps)],
     )
     trainer.remove_callback(PrinterCallback)  # the bar says it
     trainer.train()
     return trainer
+
+
+def logged(trainer: Any, name: str) -> list[float]:
+    """One metric of every step."""
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
 @torch.no_grad()
@@ -111,49 +116,39 @@ def draw(curves: dict[str, list[float]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--steps", type=int, default=100)
-    options = parser.parse_args()
+def main(
+    out: Annotated[Path, typer.Option(help="Folder for the picture and TRL's files.")] = Path("demo"),
+    steps: Annotated[int, typer.Option(min=2, help="Steps of each run.")] = 100,
+) -> None:
+    """Train a tiny policy with plain GRPO and with MMR, side by side, and show the difference."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    options.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
 
     console = Console()
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[reward]}")]
-    console.print(f'Make the number, as in "12=9+5-2": {PROMPTS_A_STEP} prompts a step, {GENERATIONS} answers each.')
-    curves, outcomes = {}, {"start": sample(problem.policy())}
+    console.print(f'Make the number, as in "12=9+5-2": {PROMPTS} prompts per step, {GENERATIONS} answers to each.')
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        plain = train(GRPOTrainer, GRPOConfig, options.steps, progress, "GRPO", options.out / "grpo")
-        mmr = train(MMRGRPOTrainer, MMRGRPOConfig, options.steps, progress, "MMR-GRPO", options.out / "mmr")
-    for name, trainer in (("GRPO", plain), ("MMR-GRPO", mmr)):
-        curves[name] = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
-        outcomes[name] = sample(trainer.model)
-    draw(curves, options.out / "rewards.png")
+        plain = train(GRPOTrainer, GRPOConfig, steps, progress, "GRPO", out / "grpo")
+        mmr = train(MMRGRPOTrainer, MMRGRPOConfig, steps, progress, "MMR-GRPO", out / "mmr")
+    trained = {"GRPO": plain, "MMR-GRPO": mmr}
+    draw({name: logged(trainer, "reward") for name, trainer in trained.items()}, out / "rewards.png")
 
-    table = Table(title=f"After {options.steps} steps, {SAMPLES} samples of each of {len(problem.TARGETS)} targets")
-    for column in ("", "right answers", "different right answers a target"):
-        table.add_column(column, justify="right" if column else "left")
-    for name, (right, different) in outcomes.items():
+    title = f"After {steps} steps, {SAMPLES} samples for each of {len(problem.TARGETS)} targets"
+    table = Table("", "right answers", "different right answers per target", title=title)
+    for name, model in {"start": problem.start(), **{name: each.model for name, each in trained.items()}}.items():
+        right, different = sample(model)
         table.add_row(name, f"{right:.1%}", f"{different:.1f}")
     console.print(table)
 
-    logs = [entry for entry in mmr.state.log_history if "mmr/embed_ms" in entry][1:]  # the first step warms up
     names = ("step_time", "mmr/embed_ms", "mmr/reweight_ms", "mmr/share_of_step")
-    middle = {name: statistics.median(entry[name] for entry in logs) for name in names}
-    table = Table(title=f"What MMR costs, medians of {len(logs)} steps of {GENERATIONS * PROMPTS_A_STEP} completions")
-    for column in ("step", "embedding (lexical)", "reweighting", "share of the step"):
-        table.add_column(column, justify="right")
-    table.add_row(
-        f"{middle['step_time'] * 1000:.0f} ms",
-        f"{middle['mmr/embed_ms']:.2f} ms",
-        f"{middle['mmr/reweight_ms']:.2f} ms",
-        f"{middle['mmr/share_of_step']:.2%}",
-    )
+    step, embed, reweight, share = (statistics.median(logged(mmr, name)[1:]) for name in names)  # the first warms up
+    title = f"The cost of MMR, medians of {steps - 1} steps of {GENERATIONS * PROMPTS} completions"
+    table = Table("step", "embedding (lexical)", "reweighting", "share of the step", title=title)
+    table.add_row(f"{step * 1000:.0f} ms", f"{embed:.2f} ms", f"{reweight:.2f} ms", f"{share:.2%}")
     console.print(table)
-    console.print(f"wrote {options.out / 'rewards.png'}")
+    console.print(f"wrote {out / 'rewards.png'}")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

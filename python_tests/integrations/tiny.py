@@ -13,10 +13,10 @@ for package in ("trl", "peft", "math_verify"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'mmr-kernels[trl]'")
 
 from datasets import Dataset  # noqa: E402
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM  # noqa: E402
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM  # noqa: E402
 from trl import GRPOTrainer  # noqa: E402
 
+from examples.demo import policy  # noqa: E402
 from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRMixin  # noqa: E402
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789 +-*/=<>|_."
@@ -30,31 +30,18 @@ TEXTS = ("1 + 2 = 3", "1 + 2 = 3", "2 + 1 = 3", "so 3", "4 - 1 is 3", "9", "1 + 
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", *CHARACTERS])}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="."))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex("[\\s\\S]"), "isolated")
-    backend.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", chat_template=CHAT, padding_side="left"
-    )
+    return policy.tokenizer(CHARACTERS, unknown=".", chat_template=CHAT)
 
 
 def model() -> Qwen2ForCausalLM:
-    torch.manual_seed(0)
-    names = tokenizer()
-    return Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(names),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=128,
-            pad_token_id=names.pad_token_id,
-            eos_token_id=names.eos_token_id,
-            bos_token_id=None,
-        )
+    return policy.untrained(
+        tokenizer(),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
     )
 
 

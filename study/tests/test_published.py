@@ -1,4 +1,4 @@
-"""What the page says of the published table, recomputed from the table's own lines."""
+"""The statements of study/published.md, recomputed from the table's own lines."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_the_data_are_the_tables() -> None:
 def test_steps_and_hours() -> None:
     found = published.findings(published.load())
     steps, hours = [(row[1], row[4]) for row in TABLE], [(row[2], row[5]) for row in TABLE]
-    for what, both in (("peak_step", steps), ("hours", hours)):
-        one = found[what]
+    for quantity, both in (("peak_step", steps), ("hours", hours)):
+        one = found[quantity]
         assert one["fell"] == sum(mmr < plain for plain, mmr in both)
         assert one["rose"] == sum(mmr > plain for plain, mmr in both)
         assert one["mean_of_reductions"] == pytest.approx(sum((plain - mmr) / plain for plain, mmr in both) / 9)
@@ -62,7 +62,7 @@ def test_share_of_dapo() -> None:
 
 
 def test_swap_test_counts_all_ways() -> None:
-    """Six pairs, one a tie: only all five falls together save as much, and the tie counts double."""
+    """Six pairs, of which one is a tie: only all five falls together save as much, and the tie counts double."""
     some = published.groups(published.load())["without DAPO"]
     assert published.swap_test(some) == pytest.approx(2 / 64)
     turned = [replace(p, plain=p.mmr, mmr=p.plain) for p in some]

@@ -1,23 +1,21 @@
-"""The simulation does what it says: gradients, arms, independent seeds, the closed form, and what is written."""
+"""Gradients, arms, independent seeds, the closed form, and the files of rows."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
-from mmr_kernels import MMRResult, mmr_advantages
-from study import intervals, logs, map, policy, simulation, theory
-from study.arms import ABLATIONS, ARMS, Arm, advantages, similarity_of
-from study.families import FAMILIES, Family, Setting, beside
-from study.points import Point, at_random, grid
-from study.running import steps_to_target
+from mmr_kernels import mmr_advantages
+from study.simulation import intervals, map, policy, table, theory
+from study.simulation.arms import ABLATIONS, ARMS, Arm, advantages, similarity_of
+from study.simulation.families import FAMILIES, Family, Setting, beside
+from study.simulation.points import Point, at_random, points
+from study.simulation.running import steps_to_target
 
 PLAIN = Setting()
 
@@ -145,7 +143,7 @@ def test_a_wrong_closed_form_is_noticed(wrong: Setting | str) -> None:
 def test_predicted_steps(family: str, name: str) -> None:
     """The expected gradient followed without noise takes as long as the median run, within a tenth."""
     run = {"rate": 1.0, "length": 120}
-    predicted = theory.predicted_steps([FAMILIES[family]], ARMS[name], PLAIN, **run)[0]
+    predicted = theory.predicted_steps(FAMILIES[family], ARMS[name], PLAIN, **run)
     steps = steps_to_target(FAMILIES[family], ARMS[name], PLAIN, list(range(64)), **run)
     assert np.median(steps) == pytest.approx(predicted, rel=0.1)
 
@@ -165,31 +163,17 @@ def test_closed_form_refuses_what_it_does_not_know(arm: Arm) -> None:
         theory.drift(p, p, arm, PLAIN)
 
 
-def test_metrics_are_the_trainers() -> None:
+def test_metrics_of_a_batch_are_those_of_the_batch_alone() -> None:
     pytest.importorskip("trl")
-    from mmr_kernels.integrations.metrics import metrics
-    from mmr_kernels.integrations.scored import Scored
+    from study.simulation.logs import batch_metrics
 
     ways, rewards = drawn()
-    result = mmr_advantages(rewards.view(-1, 8), similarity=similarity_of(ways.view(-1, 8), PLAIN), return_details=True)
-    assert isinstance(result, MMRResult)
-    found = logs.metrics(rewards, result, 8)
-    assert result.advantages is not None
+    found = batch_metrics(ways, rewards, PLAIN)
+    torch.testing.assert_close(found["reward_before"], rewards.mean(1))
     for run in range(len(rewards)):
-        rows = slice(8 * run, 8 * run + 8)
-        wanted = metrics(
-            Scored(
-                rewards[run],
-                result.advantages[rows].flatten(),
-                result.reweighted_rewards[rows].flatten(),
-                result.selection_rank[rows].flatten().float(),
-                result.max_similarity[rows].flatten(),
-                result.lam[rows].repeat_interleave(8),
-            ),
-            8,
-        )
-        for name, value in wanted.items():
-            assert found[name.removeprefix("mmr/")][run].item() == pytest.approx(value, abs=1e-5), name
+        alone = batch_metrics(ways[run : run + 1], rewards[run : run + 1], PLAIN)
+        torch.testing.assert_close({name: value[run] for name, value in found.items()},
+                                   {name: value[0] for name, value in alone.items()})  # fmt: skip
 
 
 def test_intervals_count_runs_cut_off() -> None:
@@ -203,38 +187,34 @@ def test_best_rates_leave_out_lost_runs() -> None:
     base = {"family": "one-way", "arm": "mmr", "seeds": 100}
     rows = [base | {"section": "table", "rate": 0.3, "median": 70, "cut_off": 5},
             base | {"section": "rates", "rate": 3.0, "median": 7, "cut_off": 6}]  # fmt: skip
-    assert [row["rate"] for row in simulation.best_rates(rows)] == [0.3]
+    assert [row["rate"] for row in table.best_rates(rows)] == [0.3]
 
 
-def test_rows_and_file(tmp_path: Path) -> None:
-    """One row a case, the first the base of the ratios; every arm of the throwaway's table has a column here."""
-    some = [case for case in simulation.cases(quick=True) if case[1] == "one-way"][:2]
-    with Progress(disable=True) as progress:
-        rows = list(simulation.results(some, 8, progress))
+def test_rows() -> None:
+    """One row per case, the first arm the base of the ratios."""
+    rows = list(table.results(table.Block("table", "one-way", FAMILIES["one-way"], ("grpo", "mmr")), 8))
     assert [(row["arm"], row["ratio"] > 1) for row in rows] == [("grpo", False), ("mmr", True)]
-    path = tmp_path / "rows.json"
-    simulation.save(path, rows, 8, rate=map.RATE, steps=map.CUT_OFF, schedule_length=map.LENGTH)
-    assert json.loads(path.read_text())["rows"] == rows
-    assert [each.name for each in tmp_path.iterdir()] == ["rows.json"]
-    assert map.kept(path, 8) == rows
-    assert map.kept(path, 9) == []
-    simulation.save(path, rows, 8, rate=map.RATE, steps=map.CUT_OFF + 1, schedule_length=map.LENGTH)
-    assert map.kept(path, 8) == []  # cut off elsewhere
-    assert set(simulation.THROWAWAY) == set(FAMILIES)
-    assert all(set(row) <= set(ARMS) for row in simulation.THROWAWAY.values())
+
+
+def test_earlier_rows_are_kept_if_they_were_made_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, row = tmp_path / "rows.jsonl", {"point": {}, "grpo": {}}
+    map.rows_file(path, 8).append(row)
+    assert map.rows_file(path, 8).rows() == [row]
+    assert [each.name for each in tmp_path.iterdir()] == ["rows.jsonl"]
+    assert map.rows_file(path, 9).rows() == []
+    monkeypatch.setattr(map, "CUT_OFF", map.CUT_OFF + 1)
+    assert map.rows_file(path, 8).rows() == []
+    map.rows_file(path, 8).append(row)  # starts anew
+    assert map.rows_file(path, 8).rows() == [row]
 
 
 def test_points() -> None:
     """All can be made, and the base of the map is the table's first family but for the success of the other ways."""
-    points = [*(point for _, _, point in grid()), *map_random(50)]
-    for point in points:
+    assert len(points()) == len(set(points())) == 150
+    for point in (*points(), *(at_random(number) for number in range(50))):
         assert point.family().success[0] == max(point.family().success)
         assert point.setting().prompts * point.setting().group_size == 64
     assert Point().family().shares[0] == 0.02
-
-
-def map_random(count: int) -> list[Point]:
-    return [at_random(number) for number in range(count)]
 
 
 @pytest.mark.parametrize(("shares", "success"), [((0.5, 0.4), (1.0, 0.0)), ((1.0, 0.0), (1.0, 0.0)),

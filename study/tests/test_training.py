@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,14 @@ import typer
 
 pytest.importorskip("trl", reason="trl is not installed: pip install 'mmr-kernels[trl]'")
 
-from study.training import analysis, plan, policy, results, study
+from study.results_file import ResultsFile
+from study.training import comparisons, plan, policy
 from study.training.checker import Checker
 from study.training.evaluation import Evaluation
 from study.training.problems import FAMILIES, HELD_OUT, LONGEST_ANSWER, Problem, problems
-from study.training.run import Run, train
+from study.training.rows import RESULTS, Run, results_file, steps_to
+from study.training.run import train
+from study.training.train import runs_of
 
 PROBLEM = Problem(37, 48)
 
@@ -25,7 +30,7 @@ def row(arm: str, seed: int, curve: list[float], rate: float = 1e-4, family: str
     steps = [10 * place for place in range(len(curve))]
     return {
         "family": family, "loss": "GRPO", "arm": arm, "learning_rate": rate, "seed": seed, "steps": steps[-1],
-        "prompts_a_step": 8, "processor_seconds": 2.0, "curves": {"step": steps, "accuracy": curve},
+        "prompts_per_step": 8, "processor_seconds": 2.0, "curves": {"step": steps, "accuracy": curve},
     }  # fmt: skip
 
 
@@ -96,34 +101,43 @@ def test_checker_counts_distinct_texts_a_group() -> None:
 
 def test_steps_are_read_off_between_evaluations() -> None:
     curve = row("plain", 0, [0.0, 0.2, 0.6, 0.4])
-    assert results.steps_to(curve, 0.4) == 15.0
-    assert results.steps_to(curve, 0.0) == 0.0
-    assert results.steps_to(curve, 0.7) == float("inf")
+    assert steps_to(curve, 0.4) == 15.0
+    assert steps_to(curve, 0.0) == 0.0
+    assert steps_to(curve, 0.7) == float("inf")
 
 
-def test_a_half_written_row_is_dropped(tmp_path: Any) -> None:
-    path = tmp_path / "runs.jsonl"
+def test_a_half_written_row_is_dropped(tmp_path: Path) -> None:
+    file = results_file(tmp_path / "runs.jsonl")
     rows = [row(f"MMR, λ 0.{place}", 0, [0.0, 1.0]) for place in (3, 5, 7)]
-    results.append(path, rows[0])
-    with path.open("a") as file:
-        file.write('{"arm": "λ')  # a process killed while it wrote
-    assert results.read(path) == rows[:1]
-    results.append(path, rows[1])
-    results.append(path, rows[2])
-    assert results.read(path) == rows
+    file.append(rows[0])
+    with file.path.open("a") as opened:
+        opened.write('{"arm": "λ')  # a process killed while it wrote
+    assert file.rows() == rows[:1]
+    file.append(rows[1])
+    file.append(rows[2])
+    assert file.rows() == rows
 
 
-def test_a_line_that_is_no_row_is_named(tmp_path: Any) -> None:
-    path = tmp_path / "runs.jsonl"
-    results.append(path, row("plain", 0, [0.0, 1.0]))
-    results.append(path, {"arm": "plain"})
-    with pytest.raises(ValueError, match=r"runs\.jsonl, line 2"):
-        results.read(path)
+def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
+    file = results_file(tmp_path / "runs.jsonl")
+    file.append(row("plain", 0, [0.0, 1.0]))
+    file.append({"arm": "plain"})
+    with pytest.raises(ValueError, match=r"runs\.jsonl, line 3 .* lacks .*'family'"):
+        file.rows()
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.parent.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_writing_the_committed_rows_again_gives_the_same_bytes(path: Path, tmp_path: Path) -> None:
+    head, *lines = path.read_text().splitlines(keepends=True)
+    again = ResultsFile(tmp_path / path.name)
+    again.write(ResultsFile(path).rows())
+    assert again.path.read_text().splitlines(keepends=True)[1:] == lines
+    assert json.dumps(json.loads(head), ensure_ascii=False) + "\n" == head
 
 
 def test_the_study_waits_for_its_pilots() -> None:
     with pytest.raises(typer.BadParameter, match="pilots"):
-        study.runs_of("study", [row("plain", seed, [0.0, 1.0]) for seed in plan.PILOT_SEEDS])
+        runs_of("study", [row("plain", seed, [0.0, 1.0]) for seed in plan.PILOT_SEEDS])
 
 
 def test_each_arm_gets_the_rate_that_was_fastest_in_its_own_pilots() -> None:
@@ -148,7 +162,7 @@ def test_comparison_is_paired_by_seed() -> None:
         stretch = 1 + seed  # seeds differ by far more than arms do
         rows += [row("plain", seed, np.interp(np.arange(4 * stretch + 1) / stretch, range(5), plain).tolist())]
         rows += [row("MMR", seed, np.interp(np.arange(4 * stretch + 1) / stretch, range(5), half).tolist())]
-    found = analysis.compare(rows, "single", "GRPO", "MMR")
+    found = comparisons.compare(plan.of_study(rows), "single", "GRPO", "MMR")
     assert found is not None
     assert (found.seeds, found.reached) == (3, 3)
     assert found.steps_ratio == pytest.approx((0.5, 0.5, 0.5))
@@ -158,10 +172,14 @@ def test_comparison_is_paired_by_seed() -> None:
 def test_a_run_that_never_came_there_counts_with_its_length_and_is_not_called_reached() -> None:
     rows = [row(arm, seed, [0.0, 1.0]) for arm in ("plain", "MMR") for seed in plan.PILOT_SEEDS]
     rows += [row("plain", 0, [0.0, 0.5, 1.0]), row("MMR", 0, [0.0, 0.1, 0.1])]
-    found = analysis.compare(rows, "single", "GRPO", "MMR")
+    found = comparisons.compare(plan.of_study(rows), "single", "GRPO", "MMR")
     assert found is not None
     assert found.reached == 0
     assert found.steps[0] == 20.0
+
+
+def test_the_page_of_tables_is_that_of_the_committed_rows() -> None:
+    assert RESULTS.parents[1].joinpath("tables.md").read_text() == comparisons.page(results_file(RESULTS).rows()) + "\n"
 
 
 def test_a_run_repeats_and_mmr_trains_otherwise_than_plain() -> None:
@@ -181,14 +199,14 @@ def test_ratios_are_geometric_means_with_real_intervals_and_graded_arms_meet_gra
         row(arm, seed, [0.0, 1.0]) for arm in ("plain", "plain, graded", "MMR, graded") for seed in plan.PILOT_SEEDS
     ]
     for seed, (fast, seconds) in enumerate([(2, 1.0), (4, 4.0), (8, 2.0)]):
-        rows.append(row("plain", seed, [0.0, 0.0, 1.0]))  # another level: not what graded arms are compared with
+        rows.append(row("plain", seed, [0.0, 0.0, 1.0]))  # another level, with which graded arms are not compared
         rows.append(row("plain, graded", seed, np.interp(np.arange(9), [0, 8], [0, 1]).tolist()))
         rows.append(row("MMR, graded", seed, np.interp(np.arange(9), [0, fast, 8], [0, 1, 1]).tolist()))
         rows[-1]["processor_seconds"] = seconds
-    found = analysis.compare(rows, "single", "GRPO", "MMR, graded")
+    found = comparisons.compare(plan.of_study(rows), "single", "GRPO", "MMR, graded")
     assert found is not None
     assert found.steps_ratio[0] == pytest.approx((2 * 4 * 8) ** (1 / 3) / 8)
     assert found.steps_ratio[1] < 0.4 < 0.6 < found.steps_ratio[2]
     assert found.time_ratio[0] == pytest.approx(found.steps_ratio[0])  # seconds 1, 4, 2 against 2, 2, 2
-    assert analysis.beyond("hidden", np.array([0.39, 0.41, 0.9])) == 2
-    assert analysis.beyond("single", np.array([0.9])) is None
+    assert comparisons.beyond("hidden", np.array([0.39, 0.41, 0.9])) == 2
+    assert comparisons.beyond("single", np.array([0.9])) is None

@@ -1,1 +1,1 @@
-"""Part 3 of the study: TRL's own trainer on tiny policies, with and without MMR (study/README.md)."""
+"""Training with TRL's own trainer on tiny policies, with and without MMR (study/README.md)."""

@@ -1,4 +1,4 @@
-"""The arms: what each changes of a plain run, and nothing else."""
+"""The arms, each a plain run with a few changes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LOSSES: dict[str, dict[str, Any]] = {
 
 
 class Arm(NamedTuple):
-    """A name, what it sets in ``MMRGRPOConfig``, and what else it changes."""
+    """A name, the options that it sets in ``MMRGRPOConfig``, and its other changes."""
 
     name: str
     options: dict[str, Any] = {}  # noqa: RUF012 (never written)
     grade: str = "binary"
-    shuffled: bool = False  # embeddings of the batch dealt out anew within each group: a control
+    shuffled: bool = False  # a control: embeddings are dealt out anew within each group
     rate_of: str = ""  # the arm whose learning rate it takes; its own if none is named
 
 

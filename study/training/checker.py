@@ -1,4 +1,4 @@
-"""The reward function: what the checker pays for a completion, and how varied it saw the groups be."""
+"""The reward function: the checker pays for completions, and counts how varied the groups were."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GRADES = ("binary", "graded")
 
 
 class Checker:
-    """Pays a right completion with its way's chance, drawn from the run's seed: every arm meets the same luck.
+    """Pays for a right completion with its way's chance, drawn from the run's seed: every arm meets the same luck.
 
     "binary" pays 1 or 0. "graded" has the parts of the paper's recipes, format once and the length-scaled cosine twice:
     1 for a text of any way's form; 1 down to 0.5 for an accepted one and -1 up to -0.5 for another, as it grows to the
@@ -24,7 +24,7 @@ class Checker:
         self.__name__ = "checker"  # TRL logs the reward under it
         self.family, self.grade, self.group_size = family, grade, group_size
         self.rng = random.Random(seed)
-        self.distinct: list[float] = []  # different texts a group, mean over each batch
+        self.distinct: list[float] = []  # different texts per group, the mean of each batch
 
     def __call__(
         self, completions: list[str], first: Sequence[int], second: Sequence[int], **kwargs: Any
@@ -34,7 +34,7 @@ class Checker:
         return [self.reward(text, Problem(a, b)) for text, a, b in zip(completions, first, second, strict=True)]
 
     def reward(self, text: str, problem: Problem) -> float:
-        luck = self.rng.random()  # one draw a completion, used or not
+        luck = self.rng.random()  # one draw per completion, used or not
         answers = self.family.answers(problem)
         accepted = text in answers and luck < self.family.ways[answers.index(text)].pays
         if self.grade == "binary":
@@ -44,5 +44,5 @@ class Checker:
         return float(self.has_form(text)) + 2.0 * (scaled if accepted else -scaled)
 
     def has_form(self, text: str) -> bool:
-        """Whether the text is some way's, right or wrong."""
+        """Whether the text has the form of some way, right or wrong."""
         return any(way.form.fullmatch(text) for way in self.family.ways)

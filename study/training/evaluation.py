@@ -1,4 +1,4 @@
-"""What a policy would do on the held-out problems, without sampling: the chance of each way's right text."""
+"""Evaluation of a policy on the held-out problems, without sampling: the chance of each way's right text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from study.training.problems import Family, Problem
 
 
 class Evaluation:
-    """Texts made to tensors once, then evaluated at any step."""
+    """Texts are turned into tensors once, and evaluated at any step."""
 
     def __init__(self, family: Family, held_out: list[Problem], names: PreTrainedTokenizerFast) -> None:
         self.pays = torch.tensor([way.pays for way in family.paid], dtype=torch.float64)
@@ -37,5 +37,5 @@ class Evaluation:
         return torch.stack(chances)
 
     def reward(self, shares: Tensor) -> float:
-        """The reward to expect: what the checker pays for each way, times its share."""
+        """The expected reward: the checker's pay for each way, times its share."""
         return float(shares @ self.pays)

@@ -1,14 +1,14 @@
 """Where the simulation places the families: the exact policy from each start's shares, before any training is run.
 
-    python -m study.training.placement
+python -m study.training.placement
 
-A way's share is the chance of its right text, as the start has it; errors of arithmetic share what is left, as so many
-ways that pay nothing. Similarity is the lexical embedder's: 1 within a way, whose texts are equal, and its mean across.
+A way's share is the chance of its right text, as the start has it; errors of arithmetic share the rest, as several ways
+that pay nothing. Similarity is the lexical embedder's: 1 within a way, whose texts are equal, and its mean across.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import Annotated
 
 import numpy as np
@@ -18,16 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from mmr_kernels.embedders import LexicalEmbedder
-from study import arms, families, intervals
-from study.running import STEPS, steps_to_target
-from study.simulation import save
+from study.results_file import ResultsFile, ResultsPath
+from study.simulation import arms, families, intervals
+from study.simulation.running import STEPS, steps_to_target
 from study.training import policy
 from study.training.evaluation import Evaluation
 from study.training.problems import FAMILIES, Family, problems
 
 ARMS = ("grpo", "mmr", "mmr batch, prompts apart", "smi", "score", "score, fading", "random")
 KINDS_OF_ERRORS = 4
-PART = 0.9  # of the best reachable reward: the target
 
 
 def simulated(family: Family) -> families.Family:
@@ -52,26 +51,24 @@ def across(family: Family) -> float:
 
 def main(
     seeds: Annotated[int, typer.Option(min=8, help="Runs of each arm.")] = 128,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Write the rows here.")] = None,
+    results: ResultsPath = None,
 ) -> None:
-    """Steps of each arm on each family, and of GRPO's."""
+    """Steps of each arm on each family, and their ratio to GRPO's."""
     torch.set_num_threads(1)
     rows = []
-    table = Table(title=f"steps to {PART:.0%} of the best reachable reward, at most {STEPS}; {seeds} seeds")
-    for column in ("family", "arm", "steps (95 % interval)", "× GRPO"):
-        table.add_column(column)
+    title = f"steps to {families.PART:.0%} of the best reachable reward, at most {STEPS}; {seeds} seeds"
+    table = Table("family", "arm", "steps (95 % interval)", "× GRPO", title=title)
     for family in FAMILIES.values():
         setting = families.Setting(within=1.0, across=across(family))
         met, base = simulated(family), None
         for name in ARMS:
-            taken = steps_to_target(met, arms.ARMS[name], setting, list(range(seeds)), part=PART)
+            taken = steps_to_target(met, arms.ARMS[name], setting, list(range(seeds)))
             base = taken if base is None else base
             steps, ratio = intervals.of_median(taken, STEPS), intervals.of_ratio(taken, base, STEPS)
-            rows.append({"family": family.name, "arm": name, "across": setting.across, **steps.row(), "ratio": ratio})
+            rows.append({"family": family.name, "arm": name, "across": setting.across, **asdict(steps), "ratio": ratio})
             table.add_row(family.name, name, str(steps), f"{ratio[0]:.2f} ({ratio[1]:.2f}–{ratio[2]:.2f})")
     Console(width=120).print(table)
-    if json_path:
-        save(json_path, rows, seeds)
+    ResultsFile(results, seeds=f"0 to {seeds - 1}").write(rows)
 
 
 if __name__ == "__main__":

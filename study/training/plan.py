@@ -1,4 +1,4 @@
-"""Which runs the study has: pilots that choose each arm's learning rate, then the arms on fresh seeds."""
+"""The runs of the study: pilots that choose each arm's learning rate, then the arms on fresh seeds."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from collections import defaultdict
 
 import numpy as np
 
+from study.results_file import Row
 from study.training.arms import ABLATIONS, LOSSES, MAIN, plain_of
 from study.training.problems import FAMILIES
-from study.training.results import Row, accuracy, steps_to
-from study.training.run import Run
+from study.training.rows import Run, accuracy, steps_to
 
 RATES = (1e-4, 2e-4, 4e-4)
 PILOT_SEEDS = (1000, 1001)
 SEEDS = tuple(range(8))
 STEPS = {"hidden": 160, "crowded": 240, "single": 80}
 PILOTED = ("hidden", "single")
-#: Has no pilots: the same right ways as "hidden", so the same rates.
+#: A family without pilots takes the rates of another: "crowded" has the same right ways as "hidden".
 BORROWED = {"crowded": "hidden"}
-PROMPTS_A_STEP = 8
-LEVEL = 0.95  # of the plain arm's peak: what "reached" means
+PROMPTS_PER_STEP = 8
+LEVEL = 0.95  # of the plain arm's peak: a run that gets there has reached it
+#: Rows by family, loss and arm, then by seed.
+Runs = dict[tuple[str, str, str], dict[int, Row]]
 
 
 def pilots() -> list[Run]:
     """Every arm that has a rate of its own at every rate, under GRPO."""
     return [
-        Run(family, "GRPO", arm.name, rate, seed, STEPS[family], PROMPTS_A_STEP)
+        Run(family, "GRPO", arm.name, rate, seed, STEPS[family], PROMPTS_PER_STEP)
         for arm in (*MAIN, *ABLATIONS)
         if not arm.rate_of
         for family in PILOTED
@@ -59,18 +61,18 @@ def chosen_rates(rows: list[Row]) -> dict[tuple[str, str], float]:
     return rates
 
 
-def of_study(rows: list[Row], family: str, loss: str, arm: str) -> dict[int, Row]:
-    """The study's runs of an arm at its rate, by seed."""
-    wanted = (family, loss, arm, chosen_rates(rows).get((family, arm)))
-    return {
-        row["seed"]: row
-        for row in rows
-        if (row["family"], row["loss"], row["arm"], row["learning_rate"]) == wanted and row["seed"] in SEEDS
-    }
+def of_study(rows: list[Row]) -> Runs:
+    """The study's runs, those of each arm at its chosen rate."""
+    rates = chosen_rates(rows)
+    found: Runs = defaultdict(dict)
+    for row in rows:
+        if row["seed"] in SEEDS and row["learning_rate"] == rates.get((row["family"], row["arm"])):
+            found[row["family"], row["loss"], row["arm"]][row["seed"]] = row
+    return found
 
 
 def study(rows: list[Row]) -> list[Run]:
-    """The arms at their rates, on seeds that no pilot saw; what matters most first.
+    """The arms at their rates, on seeds that no pilot saw; the most important first.
 
     Raises:
         KeyError: an arm has no pilots yet.
@@ -87,7 +89,7 @@ def study(rows: list[Row]) -> list[Run]:
         (losses, ("crowded", "single")),
     ]
     return [
-        Run(family, loss, arm.name, rates[family, arm.name], seed, STEPS[family], PROMPTS_A_STEP)
+        Run(family, loss, arm.name, rates[family, arm.name], seed, STEPS[family], PROMPTS_PER_STEP)
         for stage, families in stages
         for seed in SEEDS
         for loss, arm in stage
@@ -96,6 +98,6 @@ def study(rows: list[Row]) -> list[Run]:
 
 
 def quick() -> list[Run]:
-    """Two steps of every arm on one family, and of every loss: that all of it runs."""
+    """Two steps of every arm on one family, and of every loss, which show that all of it runs."""
     losses = [("GRPO", arm) for arm in (*MAIN, *ABLATIONS)] + [(loss, MAIN[1]) for loss in LOSSES if loss != "GRPO"]
     return [Run("single", loss, arm.name, 1e-4, 0, 2, 2) for loss, arm in losses]

@@ -1,5 +1,5 @@
 """Additions of two-digit numbers, ways to answer them, and the families: which ways there are, how often the start
-takes each, and what the checker pays for it.
+takes each, and how much the checker pays for it.
 
 "37+48=" may be answered "85" (direct), "(70+15)=85" (worked), or, never right, "~90" (rounded), "3748"
 (joined) or "37+48" (copied). The families stand for regions of the simulation's map (study/simulation.md).
@@ -43,7 +43,7 @@ def worked(problem: Problem) -> str:
 
 
 def rounded(problem: Problem) -> str:
-    """The sum of both numbers rounded to tens: never what was asked for."""
+    """The sum of both numbers rounded to tens, which is never asked for."""
     return f"~{round(problem.first, -1) + round(problem.second, -1)}"
 
 
@@ -57,22 +57,30 @@ def copied(problem: Problem) -> str:
     return f"{problem.first}+{problem.second}"
 
 
-DIRECT, WORKED, ROUNDED, COPIED = (
-    re.compile(r"\d+"),
-    re.compile(r"\(\d+\+\d+\)=\d+"),
-    re.compile(r"~\d+"),
-    re.compile(r"\d+\+\d+"),
-)
+#: The form of each way's texts, right or wrong.
+FORMS = {
+    direct: re.compile(r"\d+"),
+    worked: re.compile(r"\(\d+\+\d+\)=\d+"),
+    rounded: re.compile(r"~\d+"),
+    joined: re.compile(r"\d+"),
+    copied: re.compile(r"\d+\+\d+"),
+}
 
 
 class Way(NamedTuple):
     """A way to answer."""
 
-    name: str
     text: Callable[[Problem], str]
-    form: re.Pattern[str]
     share: float  # of the texts that the start imitates
     pays: float  # the chance that the checker accepts a right answer given this way
+
+    @property
+    def name(self) -> str:
+        return self.text.__name__
+
+    @property
+    def form(self) -> re.Pattern[str]:
+        return FORMS[self.text]
 
 
 class Family(NamedTuple):
@@ -96,40 +104,27 @@ class Family(NamedTuple):
         return way.text(problem)
 
 
-FAMILIES = {
-    family.name: family
-    for family in (
-        # A rare way always pays, beside a common one that a flaky checker accepts two times of five.
-        Family(
-            "hidden",
-            (
-                Way("direct", direct, DIRECT, share=0.97, pays=0.4),
-                Way("worked", worked, WORKED, share=0.03, pays=1.0),
-            ),
-        ),
-        # The same two ways among errors, which plain GRPO drives out first, and the rare way with them.
-        Family(
-            "crowded",
-            (
-                Way("direct", direct, DIRECT, share=0.50, pays=0.4),
-                Way("worked", worked, WORKED, share=0.05, pays=1.0),
-                Way("rounded", rounded, ROUNDED, share=0.15, pays=0.0),
-                Way("joined", joined, DIRECT, share=0.15, pays=0.0),
-                Way("copied", copied, COPIED, share=0.15, pays=0.0),
-            ),
-        ),
-        # Every right completion of a problem is the same short string, among three kinds of errors.
-        Family(
-            "single",
-            (
-                Way("direct", direct, DIRECT, share=0.20, pays=1.0),
-                Way("rounded", rounded, ROUNDED, share=0.30, pays=0.0),
-                Way("joined", joined, DIRECT, share=0.25, pays=0.0),
-                Way("copied", copied, COPIED, share=0.25, pays=0.0),
-            ),
-        ),
-    )
-}
+#: A rare way always pays, beside a common one that a flaky checker accepts two times of five.
+HIDDEN = Family("hidden", (Way(direct, share=0.97, pays=0.4), Way(worked, share=0.03, pays=1.0)))
+#: The same two ways among errors, which plain GRPO drives out first, and the rare way with them.
+CROWDED = Family(
+    "crowded",
+    (
+        Way(direct, share=0.50, pays=0.4),
+        Way(worked, share=0.05, pays=1.0),
+        *(Way(text, share=0.15, pays=0.0) for text in (rounded, joined, copied)),
+    ),
+)
+#: Every right completion of a problem is the same short string, among three kinds of errors.
+SINGLE = Family(
+    "single",
+    (
+        Way(direct, share=0.20, pays=1.0),
+        Way(rounded, share=0.30, pays=0.0),
+        *(Way(text, share=0.25, pays=0.0) for text in (joined, copied)),
+    ),
+)
+FAMILIES = {family.name: family for family in (HIDDEN, CROWDED, SINGLE)}
 
 
 def problems() -> tuple[list[Problem], list[Problem]]:

@@ -1,4 +1,4 @@
-"""One run: an arm, a loss, a rate and a seed, trained by TRL's trainer; one row of figures."""
+"""One run, an arm with a loss, a rate and a seed, trained by TRL's trainer; it gives one row of figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -18,32 +18,17 @@ from study.training.arms import ARMS, LOSSES
 from study.training.checker import Checker
 from study.training.evaluation import Evaluation
 from study.training.problems import FAMILIES, LONGEST_ANSWER, problems
+from study.training.rows import Run
 
 GROUP_SIZE = 8
 EVALUATIONS = 10  # of a run, beside the one at its start
-#: What is kept of TRL's log, at every evaluation.
+#: The values of TRL's log that are kept, at every evaluation.
 LOGGED = ("reward", "entropy", "mmr/lambda", "mmr/similarity_mean", "mmr/equal_reward_groups",
           "mmr/reward_before", "mmr/reward_after", "mmr/reward_advantage_correlation")  # fmt: skip
 
 
-class Run(NamedTuple):
-    """What tells one run from another."""
-
-    family: str
-    loss: str
-    arm: str
-    learning_rate: float
-    seed: int
-    steps: int
-    prompts_a_step: int
-
-    def key(self) -> str:
-        """Names the run in the file of results."""
-        return "|".join(map(str, self))
-
-
 class Shuffled(MMRGRPOTrainer):
-    """MMR whose embeddings are dealt out anew within each group: as similar as the real ones, and about nothing."""
+    """MMR whose embeddings are dealt out anew within each group: as similar as the real ones, but of other texts."""
 
     def _embed(self, completions: list[Any], completion_ids: list[list[int]]) -> Any:
         embeddings = super()._embed(completions, completion_ids)
@@ -94,7 +79,7 @@ def train(run: Run) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         args = MMRGRPOConfig(
             folder,
-            per_device_train_batch_size=GROUP_SIZE * run.prompts_a_step,
+            per_device_train_batch_size=GROUP_SIZE * run.prompts_per_step,
             num_generations=GROUP_SIZE,
             max_completion_length=LONGEST_ANSWER,
             learning_rate=run.learning_rate,

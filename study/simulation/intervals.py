@@ -5,7 +5,7 @@ A run cut off counts as the cut-off: a lower bound. A median that is one is mark
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -27,10 +27,6 @@ class Steps:
         if 2 * self.cut_off >= self.seeds:
             return f"> {self.median:.0f}"
         return f"{self.median:.0f} ({self.low:.0f}–{self.high:.0f})" + (f", {self.cut_off} cut" if self.cut_off else "")
-
-    def row(self) -> dict[str, float | int]:
-        """For JSON."""
-        return asdict(self)
 
 
 def of_median(steps: np.ndarray, cut_off: int) -> Steps:

@@ -1,11 +1,11 @@
-"""``python -m study.map``: where MMR takes fewer steps than GRPO, and where more, as heat maps.
+"""``python -m study.simulation.map``: where MMR takes fewer steps than GRPO, and where more, as heat maps.
 
-Goes on where an interrupted run stopped: rows already in the JSON file, made with as many seeds, are kept.
+Goes on where an interrupted run stopped: rows that are in the file already, made with as many seeds, are kept.
 """
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,51 +15,47 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from study import intervals
-from study.arms import ARMS
-from study.plots import heat_maps
-from study.points import Point, grid
-from study.running import steps_to_target
-from study.simulation import save
-from study.theory import known, predicted_steps
+from study.results_file import ResultsFile, ResultsPath, Row
+from study.simulation import intervals
+from study.simulation.arms import ARMS
+from study.simulation.heat_maps import heat_maps
+from study.simulation.points import Point, points
+from study.simulation.running import steps_to_target
+from study.simulation.theory import known, predicted_steps
 
 RATE = 1.0  # learning rate: a third of the table's steps, the same ratios
-LENGTH = 120  # of a planned run, what diversity fades over a share of: the table's 400 at its rate of 0.3
+LENGTH = 120  # steps of a planned run, over a share of which diversity fades: the table's 400 at its rate of 0.3
 CUT_OFF = 333
 HEADLINE = 0.479  # steps saved on average, says the paper
 MAPPED = ("mmr", "score", "score, fading")
 
 
-def measure(point: Point, seeds: int) -> dict[str, Any]:
+def measure(point: Point, seeds: int) -> Row:
     """Median steps of GRPO, and each arm's ratio to it: with an interval, and as theory has it."""
     numbers = list(range(seeds))
     family, setting = point.family(), point.setting()
     names = ("grpo", *MAPPED)
     run: dict[str, Any] = {"rate": RATE, "steps": CUT_OFF, "length": LENGTH}
     steps = {name: steps_to_target(family, ARMS[name], setting, numbers, **run) for name in names}
-    found: dict[str, Any] = {"grpo": intervals.of_median(steps["grpo"], CUT_OFF).row()}
+    found: Row = {"grpo": asdict(intervals.of_median(steps["grpo"], CUT_OFF))}
     for name in MAPPED:
         ratio, low, high = intervals.of_ratio(steps[name], steps["grpo"], CUT_OFF)
         cut = int(np.isinf(steps[name]).sum())
         found[name] = {"ratio": ratio, "low": low, "high": high, "cut_off": cut}
     if known(ARMS["grpo"], setting):
-        told = {name: predicted_steps([family], ARMS[name], setting, **run)[0] for name in names}
-        base = min(told["grpo"], CUT_OFF)
+        predicted = {name: predicted_steps(family, ARMS[name], setting, **run) for name in names}
         for name in MAPPED:
-            found[name]["predicted"] = min(told[name], CUT_OFF) / max(base, 1)
+            found[name]["predicted"] = predicted[name] / max(predicted["grpo"], 1)
     return found
 
 
-def kept(path: Path | None, seeds: int) -> list[dict[str, Any]]:
-    """Rows of an earlier run with as many seeds, the same rate and the same lengths."""
-    if path is None or not path.exists():
-        return []
-    before = json.loads(path.read_text())
-    same = {"seeds": f"0 to {seeds - 1}", "rate": RATE, "steps": CUT_OFF, "schedule_length": LENGTH}
-    return list(before["rows"]) if all(before[name] == value for name, value in same.items()) else []
+def rows_file(path: Path | None, seeds: int) -> ResultsFile:
+    """Rows of ``measure``; earlier ones are kept if they have as many seeds, the same rate and the same lengths."""
+    return ResultsFile(path, ("point", "grpo"), seeds=f"0 to {seeds - 1}", rate=RATE, steps=CUT_OFF,
+                       schedule_length=LENGTH)  # fmt: skip
 
 
-def summary(rows: list[dict[str, Any]]) -> list[str]:
+def summary(rows: list[Row]) -> list[str]:
     """At how many points each arm helps and hurts, how often by the paper's headline, and how often theory says so."""
     lines = []
     for name in MAPPED:
@@ -77,23 +73,20 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
 def main(
     seeds: Annotated[int, typer.Option(min=8, help="Runs of each arm at each point.")] = 64,
     quick: Annotated[bool, typer.Option("--quick", help="Every seventh point, 16 seeds.")] = False,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Rows: written here, and kept from here.")] = None,
+    results: ResultsPath = None,
     plot: Annotated[Path | None, typer.Option(help="Write the heat maps to this PNG.")] = None,
 ) -> None:
     """Heat maps of steps with MMR over steps with GRPO."""
     torch.set_num_threads(1)
     seeds = 16 if quick else seeds
-    todo = grid()[::7] if quick else grid()
-    rows = kept(json_path, seeds)
-    done = {(row["panel"], row["value"], row["point"]["share"]) for row in rows}
+    file = rows_file(results, seeds)
+    rows = {Point(**row["point"]): row for row in file.rows()}
     with Progress(console=Console(stderr=True)) as progress:
-        for panel, value, point in progress.track(todo, description="mapping"):
-            if (panel, value, point.share) in done:
-                continue
-            rows.append({"panel": panel, "value": value, "point": point.row(), **measure(point, seeds)})
-            if json_path:
-                save(json_path, rows, seeds, rate=RATE, steps=CUT_OFF, schedule_length=LENGTH)
-    print(*summary(rows), sep="\n")
+        for point in progress.track(points()[::7] if quick else points(), description="mapping"):
+            if point not in rows:
+                rows[point] = {"point": asdict(point), **measure(point, seeds)}
+                file.append(rows[point])
+    print(*summary(list(rows.values())), sep="\n")
     if plot:
         heat_maps(rows, MAPPED, plot)
 

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study import policy
-from study.arms import Arm, advantages
-from study.families import Family, Setting
+from study.simulation import policy
+from study.simulation.arms import Arm, advantages
+from study.simulation.families import Family, Setting
 
 RATE = 0.3  # learning rate
-LENGTH = 400  # steps of a planned run: what a schedule is a share of
+LENGTH = 400  # steps of a planned run; schedules take a share of it
 STEPS = 2000  # where a run is cut off
 BLOCK = 16  # steps whose random numbers are drawn at once
 DRAWS, NOISE, SHUFFLE = range(3)  # streams of a seed: way and reward; noise of the reward; shuffled similarity
@@ -53,17 +53,18 @@ def rewards_of(setting: Setting, success: Tensor, ways: Tensor, chance: Tensor, 
     return rewards
 
 
-def _draws(arm: Arm, setting: Setting, seeds: list[int]) -> Draws:
-    return Draws(seeds, setting.prompts * setting.group_size, setting.noise > 0, arm.random_similarity)
+def draw(logits: Tensor, drawn: dict[int, Tensor], setting: Setting, success: Tensor) -> tuple[Tensor, Tensor]:
+    """Ways and rewards of one step's completions, (S, n) each."""
+    ways = policy.sample(logits, drawn[DRAWS][0])
+    noise = drawn[NOISE][0] if NOISE in drawn else None
+    return ways, rewards_of(setting, success, ways, drawn[DRAWS][1], noise)
 
 
 def one_step(
     logits: Tensor, drawn: dict[int, Tensor], arm: Arm, setting: Setting, success: Tensor, rate: float, progress: float
 ) -> Tensor:
     """Plain gradient ascent from (S, K) logits; no clipping, for each batch is used once."""
-    ways = policy.sample(logits, drawn[DRAWS][0])
-    noise = drawn[NOISE][0] if NOISE in drawn else None
-    rewards = rewards_of(setting, success, ways, drawn[DRAWS][1], noise)
+    ways, rewards = draw(logits, drawn, setting, success)
     shuffle = drawn[SHUFFLE][0] if SHUFFLE in drawn else None
     gradient = policy.policy_gradient(logits, ways, advantages(arm, setting, ways, rewards, progress, shuffle))
     if arm.entropy_bonus:
@@ -80,9 +81,8 @@ def steps_to_target(
     rate: float = RATE,
     steps: int = STEPS,
     length: int = LENGTH,
-    part: float = 0.9,
 ) -> np.ndarray:
-    """The first step after which a run's expected reward is at ``part`` of the best reachable.
+    """The first step after which a run's expected reward is at the family's target.
 
     Args:
         seeds: one run each.
@@ -97,9 +97,9 @@ def steps_to_target(
     running = np.arange(len(seeds))
     logits = family.logits().expand(len(seeds), -1).clone()
     success = torch.tensor(family.success, dtype=torch.float32)
-    exact, target = success.to(torch.float64), family.target(part)
+    exact, target = success.to(torch.float64), family.target()
     arrived[(policy.expected_reward(logits, exact) >= target).numpy()] = 0
-    draws = _draws(arm, setting, seeds)
+    draws = Draws(seeds, setting.prompts * setting.group_size, setting.noise > 0, arm.random_similarity)
     for start in range(0, steps, BLOCK):
         left = np.flatnonzero(np.isinf(arrived[running]))
         if not len(left):

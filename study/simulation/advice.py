@@ -1,4 +1,4 @@
-"""``python -m study.advice``: can a user tell from logs whether MMR will help? Rules on random settings.
+"""``python -m study.simulation.advice``: can a user tell from logs whether MMR will help? Rules on random settings.
 
 Settings are drawn over all variables of the map (``points.at_random``); each is run to its end, and its logs of the
 first steps are kept. Rules are then fitted on some settings and counted on others. Goes on where an interrupted run
@@ -8,9 +8,8 @@ stopped.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -21,18 +20,18 @@ from rich.table import Table
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier, export_text
 
-from study.arms import ARMS
-from study.logs import logged
-from study.map import CUT_OFF, HEADLINE, LENGTH, MAPPED, RATE, kept, measure
-from study.points import Point, at_random
-from study.simulation import save
+from study.results_file import ResultsPath, Row
+from study.simulation.arms import ARMS
+from study.simulation.logs import logged
+from study.simulation.map import HEADLINE, MAPPED, RATE, measure, rows_file
+from study.simulation.points import Point, at_random
 
 LOGGED = 40  # steps
 WINDOW = 10  # steps that a metric is averaged over
 
 
 def features(point: Point, seeds: int) -> dict[str, float]:
-    """What is known of a setting after ``WINDOW`` steps of MMR, after ``LOGGED``, and beside a plain run."""
+    """The logs of a setting after ``WINDOW`` steps of MMR, after ``LOGGED``, and beside a plain run."""
     family, setting, numbers = point.family(), point.setting(), list(range(seeds))
     mmr, reward_mmr = logged(family, ARMS["mmr"], setting, numbers, LOGGED, RATE)
     plain, reward_plain = logged(family, ARMS["grpo"], setting, numbers, LOGGED, RATE)
@@ -48,7 +47,7 @@ def features(point: Point, seeds: int) -> dict[str, float]:
     return {name: round(value, 5) for name, value in found.items()}
 
 
-def told(row: dict[str, Any]) -> dict[str, float]:
+def features_of(row: Row) -> dict[str, float]:
     """The features of a row, with reward gained as a part of the room there was below 1, the highest reward."""
     found = dict(row["features"])
     room = 1 - found["start: reward_before"]
@@ -60,58 +59,35 @@ def told(row: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def known_before(row: dict[str, Any]) -> dict[str, float]:
-    """The setting itself, which no user knows: what decides the sign."""
-    return {name: float(value) for name, value in row["point"].items()}
-
-
-Kinds = dict[str, Callable[[str], bool]]
-#: Where features come from, for the trees.
-KINDS: Kinds = {
-    "first steps of MMR": lambda name: name.startswith("start"),
-    "the MMR run": lambda name: "plain" not in name,
-    "both runs": lambda name: True,
-}
-
-
-def clear(rows: list[dict[str, Any]], arm: str) -> list[dict[str, Any]]:
+def clear(rows: list[Row], arm: str) -> list[Row]:
     """Settings whose interval of the ratio doesn't hold 1."""
     return [row for row in rows if row[arm]["high"] < 1 or row[arm]["low"] > 1]
 
 
-def table_of(
-    rows: list[dict[str, Any]], arm: str, describe: Callable[[dict[str, Any]], dict[str, float]], kinds: Kinds
-) -> list[tuple[str, float, float]]:
-    """Accuracy, and balanced accuracy, of one threshold on each feature, best first, and of small trees on kinds."""
+def table_of(rows: list[Row], arm: str) -> Table:
+    """Accuracy, and balanced accuracy, of one threshold on each feature, best first, and of a tree on first steps."""
     some = clear(rows, arm)
     helps = np.array([row[arm]["ratio"] < 1 for row in some])
-    described = [describe(row) for row in some]
+    described = [features_of(row) for row in some]
     names = list(described[0])
-    values = np.array([[one[name] for name in names] for one in described])
+    values = np.array([list(each.values()) for each in described])
+    first = [place for place, name in enumerate(names) if name.startswith("start")]
     single = [(name, *_score(values[:, [place]], helps, 1)) for place, name in enumerate(names)]
-    found = [("always the more frequent answer", float(max(helps.mean(), 1 - helps.mean())), 0.5)]
-    found += sorted(single, key=lambda line: -line[2])
-    for kind, belongs in kinds.items():
-        places = [place for place, name in enumerate(names) if belongs(name)]
-        found += [(f"tree of depth {depth}: {kind}", *_score(values[:, places], helps, depth)) for depth in (2, 4)]
-    return found
+    found = [
+        ("always the more frequent answer", float(max(helps.mean(), 1 - helps.mean())), 0.5),
+        *sorted(single, key=lambda line: -line[2]),
+        ("tree of depth 4 on all of the first steps", *_score(values[:, first], helps, 4)),
+    ]
+    table = Table("from", "accuracy, held out", "balanced", title=f"does {arm} help?")
+    for name, accuracy, balanced in found:
+        table.add_row(name, f"{accuracy:.0%}", f"{balanced:.0%}")
+    return table
 
 
-def show(title: str, lines: list[tuple[str, float, float]], console: Console) -> None:
-    """Of the single features the best twelve; the JSON file has all."""
-    table = Table(title=title)
-    for column in ("from", "accuracy, held out", "balanced"):
-        table.add_column(column)
-    trees = [line for line in lines if line[0].startswith("tree")]
-    for name, plain, balanced in [*[line for line in lines if line not in trees][:13], *trees]:
-        table.add_row(name, f"{plain:.0%}", f"{balanced:.0%}")
-    console.print(table)
-
-
-def threshold(rows: list[dict[str, Any]], arm: str, feature: str) -> str:
+def threshold(rows: list[Row], arm: str, feature: str) -> str:
     """The one threshold fitted on all clear settings."""
     some = clear(rows, arm)
-    fitted = _classifier(1).fit([[told(row)[feature]] for row in some], [row[arm]["ratio"] < 1 for row in some])
+    fitted = _classifier(1).fit([[features_of(row)[feature]] for row in some], [row[arm]["ratio"] < 1 for row in some])
     return str(export_text(fitted, feature_names=[feature]))
 
 
@@ -127,7 +103,7 @@ def _score(values: np.ndarray, helps: np.ndarray, depth: int) -> tuple[float, fl
     return float(right.mean()), float((right[helps].mean() + right[~helps].mean()) / 2)
 
 
-def frequency(rows: list[dict[str, Any]]) -> list[str]:
+def frequency(rows: list[Row]) -> list[str]:
     """How often each arm helps, hurts and reaches the headline over the random settings."""
     lines = []
     for arm in MAPPED:
@@ -140,7 +116,7 @@ def frequency(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def beside(rows: list[dict[str, Any]], one: str, other: str) -> str:
+def beside(rows: list[Row], one: str, other: str) -> str:
     """At how many settings the second arm takes fewer and more steps than the first, by 2 % or more."""
     ratios = np.array([row[other]["ratio"] / row[one]["ratio"] for row in rows])
     cuts = ", ".join(f"{cut:.2f}" for cut in np.quantile(ratios, [0.1, 0.5, 0.9]))
@@ -153,39 +129,31 @@ def beside(rows: list[dict[str, Any]], one: str, other: str) -> str:
 def main(
     settings: Annotated[int, typer.Option(min=50, help="Random settings.")] = 300,
     seeds: Annotated[int, typer.Option(min=8, help="Runs of each arm in each.")] = 48,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Rows: written here, and kept from here.")] = None,
+    results: ResultsPath = None,
 ) -> None:
     """How often MMR helps over random settings, and how well rules on logged metrics tell."""
     torch.set_num_threads(1)
-    rows = kept(json_path, seeds)
-    settings = max(settings, len(rows))  # none is thrown away
+    file = rows_file(results, seeds)
+    rows = file.rows()
     done = {row["number"] for row in rows}
     with Progress(console=Console(stderr=True)) as progress:
         for number in progress.track(range(settings), description="random settings"):
-            if number in done:
-                continue
-            point = at_random(number)
-            found = measure(point, seeds) | {"features": features(point, min(seeds, 32))}
-            rows.append({"number": number, "point": point.row(), **found})
-            if json_path and (len(rows) % 10 == 0 or len(rows) == settings):
-                rows.sort(key=lambda row: row["number"])
-                save(json_path, rows, seeds, rate=RATE, steps=CUT_OFF, schedule_length=LENGTH)
+            if number not in done:
+                point = at_random(number)
+                found = measure(point, seeds) | {"features": features(point, min(seeds, 32))}
+                rows.append({"number": number, "point": asdict(point), **found})
+                file.append(rows[-1])
     console = Console(width=120)
     console.print(*frequency(rows), sep="\n")
     steps = [row["grpo"]["median"] for row in rows]
     console.print("steps of GRPO at 25, 50, 75 %:", *(f"{cut:.0f}" for cut in np.quantile(steps, [0.25, 0.5, 0.75])))
     console.print(*(beside(rows, one, other) for one, other in itertools.pairwise(MAPPED)), sep="\n")
-    found = {f"does {arm} help?": table_of(rows, arm, told, KINDS) for arm in MAPPED}
-    found["does mmr help, from the setting itself?"] = table_of(rows, "mmr", known_before, {"all": lambda name: True})
-    for title, lines in found.items():
-        show(title, lines, console)
+    console.print(*(table_of(rows, arm) for arm in MAPPED))
     for feature in (
         f"step {LOGGED}: part of the room gained by plain",
         f"step {LOGGED}: reward_similarity_correlation",
     ):
         console.print(threshold(rows, "mmr", feature))
-    if json_path and len(done) < settings:  # else all figures, and the machine named with them, are of an earlier run
-        save(json_path, rows, seeds, rate=RATE, steps=CUT_OFF, schedule_length=LENGTH, accuracies=found)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,21 @@
-"""What MMR pays each way on average, in closed form: study/simulation.md derives it.
+"""The mean pay of each way under MMR, in closed form; study/simulation.md derives it.
 
-Binary rewards, similarity ``within`` one way and ``across`` two, within ≥ across ≥ 0. All is exact given how many of a
-group's completions are right, but the standard deviation that advantages are divided by: there the expected numbers of
-first copies stand for the drawn ones.
+Rewards are binary, similarity is ``within`` for one way and ``across`` for two, within ≥ across ≥ 0. Given how many
+completions of a group are right, all is exact but the standard deviation that advantages are divided by: there the
+expected numbers of first copies stand for the drawn ones.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from study.arms import Arm, advantages
-from study.families import Family, Setting
-from study.policy import sample
-from study.running import LENGTH, RATE, STEPS, rewards_of
+from study.simulation.arms import Arm, advantages
+from study.simulation.families import Family, Setting
+from study.simulation.policy import sample
+from study.simulation.running import LENGTH, RATE, STEPS, rewards_of
 
 EPS = 1e-4
 
@@ -131,31 +130,26 @@ def sampled_drift(
 
 
 def predicted_steps(
-    families: list[Family],
+    family: Family,
     arm: Arm,
     setting: Setting,
     *,
     rate: float = RATE,
     steps: int = STEPS,
     length: int = LENGTH,
-    part: float = 0.9,
-) -> np.ndarray:
-    """Steps to target of the policy that follows the expected gradient, noise left out; inf where it doesn't arrive."""
-    logits = torch.stack([family.logits() for family in families])
-    success = torch.tensor([family.success for family in families], dtype=torch.float64)
-    target = torch.tensor([family.target(part) for family in families])
-    arrived = np.full(len(families), np.inf)
-    for step in range(steps + 1):
+) -> float:
+    """Steps to target of the policy that follows the expected gradient, noise left out; ``steps`` if it never arrives."""
+    logits, success = family.logits(), torch.tensor(family.success, dtype=torch.float64)
+    for step in range(steps):
         p = logits.softmax(-1)
-        arrived[((p * success).sum(-1) >= target).numpy() & np.isinf(arrived)] = step
-        if np.isfinite(arrived).all():
-            break
+        if p @ success >= family.target():
+            return float(step)
         logits = logits + rate * drift(p, success, arm, setting, min(step / length, 1.0))
-    return arrived
+    return float(steps)
 
 
 def crowding_payoff(p: Tensor, group_size: int) -> Tensor:
-    """f(p) = E[1 / copies] = (1 − (1 − p)^G) / (G p): what a copy gets of the one first copy's exemption."""
+    """f(p) = E[1 / copies] = (1 − (1 − p)^G) / (G p): a copy's share in the exemption of the one first copy."""
     return (1 - (1 - p) ** group_size) / (group_size * p)
 
 

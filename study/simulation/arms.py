@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmr_kernels import mmr_advantages, mmr_reweight
 from mmr_kernels.schedule import LinearSchedule
-from study.families import Setting
+from study.simulation.families import Setting
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Arm:
     Args:
         shared_prompts: with scope "batch": completions of different prompts are as alike as those of one; else only
             completions of one prompt are alike at all.
-        random_similarity: ways are shuffled within the scope before similarity is taken: its values stay and say
-            nothing. A control.
+        random_similarity: a control: ways are shuffled within the scope before similarity is taken, so that its values
+            stay but tell nothing of the completions.
         entropy_bonus: times the entropy over ways, added to the objective.
         fade: diversity goes in a straight line from ``diversity`` to 0 over this share of the run; 0 keeps it.
     """
@@ -85,10 +85,10 @@ def similarity_of(ways: Tensor, setting: Setting) -> Tensor:
 def advantages(
     arm: Arm, setting: Setting, ways: Tensor, rewards: Tensor, progress: float, shuffle: Tensor | None = None
 ) -> Tensor:
-    """Advantages of one step of many runs at once: every run is so many more groups of one call.
+    """Advantages of one step of many runs at once: the groups of all runs go into one call.
 
     Args:
-        ways, rewards: (S, prompts · group_size), one row a run.
+        ways, rewards: (S, prompts · group_size), one row per run.
         progress: where in training the step is, from 0 to 1.
         shuffle: (S, prompts · group_size) uniforms, for ``random_similarity``.
 
@@ -99,7 +99,7 @@ def advantages(
     if arm.method == "none":
         return cast(Tensor, mmr_advantages(groups, method="none", scale=arm.scale)).view_as(rewards)
     diversity = arm.diversity_at(progress)
-    # Scope "batch" is one batch a run: its rows are the scopes of a reweighting, and groups come after.
+    # Scope "batch" has one batch per run: its rows are the scopes of a reweighting, and groups come after.
     scopes = groups.shape if arm.scope == "group" else rewards.shape
     rows = ways.reshape(scopes)
     if arm.random_similarity:

@@ -1,4 +1,4 @@
-"""The problems a simulated policy meets: a few ways to answer, each with its share at the start and its success."""
+"""The problems that a simulated policy meets: a few ways to answer, each with a share at the start and a success."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 WAYS = 8
+PART = 0.9  # of the best reachable reward: the target
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,17 @@ class Family:
         """(K,) float64: the softmax policy of these shares."""
         return torch.tensor(self.shares, dtype=torch.float64).log()
 
-    def target(self, part: float = 0.9) -> float:
+    def target(self) -> float:
         """The expected reward to reach: a part of the best that any policy over these ways has."""
-        return part * max(self.success)
+        return PART * max(self.success)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is drawn in a step, and how alike completions look.
+    """The completions of a step: how many there are, how alike they are, and how they are paid.
 
     Args:
-        prompts, group_size: completions a step: so many groups of so many.
+        prompts, group_size: a step draws as many groups as prompts, each of as many completions.
         within, across: similarity of two completions of one way, and of two ways; ``within`` is not below ``across``.
         noise: standard deviation of uniform noise, independent for each completion, added to its reward.
         graded: the reward is the way's success itself instead of 1 with that chance and 0 else.
@@ -59,7 +60,7 @@ class Setting:
 
 
 def beside(first: tuple[float, ...]) -> tuple[float, ...]:
-    """Shares of all ways: those given, and the others sharing what is left equally."""
+    """Shares of all ways: those given, and equal shares of the rest for the others."""
     left = WAYS - len(first)
     return (*first, *[(1 - sum(first)) / left] * left)
 
@@ -72,7 +73,7 @@ def rare_best(
     Args:
         share: of the best way.
         best, common, others: success of each.
-        common_part: share of the common way in what the best leaves; the six others have the rest.
+        common_part: share of the common way in all but the best one; the six others have the rest.
     """
     return Family(beside((share, common_part * (1 - share))), (best, common, *[others] * 6))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from study.families import WAYS, Family, Setting, rare_best
+from study.simulation.families import WAYS, Family, Setting, rare_best
 
-COMPLETIONS = 64  # a step, whatever the group size
+COMPLETIONS = 64  # in a step, for every group size
 
 
 @dataclass(frozen=True)
@@ -20,11 +19,11 @@ class Point:
         share: of the best way at the start.
         best: its success; ``gap`` is how far the common way's lies below it.
         others: success of the six other ways, as a part of the common one's.
-        common_part: share of the common way in what the best one leaves.
-        group_size: G; 64 completions a step in all.
+        common_part: share of the common way in all but the best one.
+        group_size: G; a step has 64 completions in all.
         across, contrast: similarity of two ways, and how much more one way's completions are alike.
         noise: standard deviation added to the reward.
-        graded: the reward is the way's success, not a right or wrong.
+        graded: the reward is the way's success instead of 1 or 0.
     """
 
     share: float = 0.02
@@ -50,13 +49,9 @@ class Point:
             self.graded,
         )  # fmt: skip
 
-    def row(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-#: What each panel of the map varies, beside the starting share of the best way.
+#: The values of the field that each panel of the map varies, beside the starting share of the best way.
 PANELS: dict[str, tuple[float, ...]] = {
     "gap": (0.2, 0.3, 0.4, 0.5, 0.7, 0.9),
     "others": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
@@ -71,10 +66,10 @@ def at(panel: str, value: float, share: float) -> Point:
     return replace(Point(share=share), **{panel: value})
 
 
-def grid() -> list[tuple[str, float, Point]]:
-    """Panel, value and point of the whole map."""
-    return [(panel, value, at(panel, value, share))
-            for panel, values in PANELS.items() for value in values for share in SHARES]  # fmt: skip
+def points() -> list[Point]:
+    """Those of the whole map; one that lies in several panels stands once."""
+    every = (at(panel, value, share) for panel, values in PANELS.items() for value in values for share in SHARES)
+    return list(dict.fromkeys(every))
 
 
 def at_random(number: int) -> Point:

@@ -1,4 +1,4 @@
-"""``python -m study.entropy``: the entropy bonus that MMR amounts to at the start, and runs with it."""
+"""``python -m study.simulation.entropy_bonus``: runs with the entropy bonus that MMR amounts to at the start."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from study.arms import ARMS, Arm
-from study.families import FAMILIES, Family, Setting
-from study.intervals import of_median
-from study.running import STEPS, steps_to_target
-from study.theory import entropy_equivalent
+from study.simulation.arms import ARMS, Arm
+from study.simulation.families import FAMILIES, Family, Setting
+from study.simulation.intervals import of_median
+from study.simulation.running import STEPS, steps_to_target
+from study.simulation.theory import entropy_equivalent
 
 
 def equivalent(family: Family, setting: Setting) -> float:
@@ -32,9 +32,8 @@ def equivalent(family: Family, setting: Setting) -> float:
 def main(seeds: Annotated[int, typer.Option(min=8, help="Runs of each arm.")] = 256) -> None:
     """Steps with MMR, with the bonus it amounts to at the start, and with the table's bonus of 0.1."""
     torch.set_num_threads(1)
-    table = Table(title="entropy bonus as strong as MMR at the start")
-    for column in ("family", "β", "steps, MMR", "steps, entropy β", "steps, entropy 0.1"):
-        table.add_column(column)
+    columns = ("family", "β", "steps, MMR", "steps, entropy β", "steps, entropy 0.1")
+    table = Table(*columns, title="entropy bonus as strong as MMR at the start")
     setting, numbers = Setting(), list(range(seeds))
     for name, family in FAMILIES.items():
         bonus = equivalent(family, setting)

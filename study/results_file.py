@@ -1,0 +1,96 @@
+"""Files of results, as JSON Lines: the first line says how the rows were made, every other line is one row."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmr_kernels.bench.measure import machine, versions
+
+PACKAGES = ("scipy", "scikit-learn", "trl", "transformers")
+Row = dict[str, Any]
+#: An option of every command that makes rows.
+ResultsPath = Annotated[Path | None, typer.Option("--results", help="JSON Lines: rows are written to this file.")]
+
+
+class ResultsFile:
+    """A file to which a long command adds its rows, so that it can go on where it was interrupted.
+
+    Args:
+        path: None keeps nothing.
+        fields: names that every row must have.
+        facts: more that the first line says. Rows that were made with other facts are not kept.
+    """
+
+    def __init__(self, path: Path | None, fields: tuple[str, ...] = (), **facts: Any) -> None:
+        self.path, self.fields, self.facts = path, set(fields), facts
+
+    def rows(self) -> list[Row]:
+        """The rows so far. A last line that a killed process left half written is not one.
+
+        Raises:
+            ValueError: a line is no row, or the first does not say how the rows were made.
+        """
+        head, *rows = self._lines() or [{}]
+        return rows if self._is_ours(head) else []
+
+    def write(self, rows: list[Row]) -> None:
+        """These rows and no others; written beside and then moved, so that nothing half written is left."""
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.path.with_suffix(".part")
+        beside.write_text("".join(_line(row) for row in [_head() | self.facts, *rows]))
+        beside.replace(self.path)
+
+    def append(self, row: Row) -> None:
+        """Add one row; a file whose rows are not kept starts anew."""
+        if self.path is None:
+            return
+        if not self.path.exists() or not self._is_ours(json.loads(self.path.open().readline())):
+            self.write([])
+        with self.path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.seek(0, 2)
+            file.write(_line(row).encode())
+
+    def _is_ours(self, head: Row) -> bool:
+        return all(head.get(name) == value for name, value in self.facts.items())
+
+    def _lines(self) -> list[Row]:
+        lines = []
+        text = self.path.read_text() if self.path is not None and self.path.exists() else ""
+        for number, line in enumerate(text.splitlines(keepends=True), start=1):
+            if not line.endswith("\n"):
+                break
+            needed = {"command"} if number == 1 else self.fields
+            try:
+                lines.append(json.loads(line))
+                missing = needed - set(lines[-1])
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{self.path}, line {number} is no JSON object: {error}") from error
+            if missing:
+                raise ValueError(f"{self.path}, line {number} must have {sorted(needed)}; it lacks {sorted(missing)}")
+        return lines
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _head() -> Row:
+    run_as = sys.modules["__main__"].__spec__
+    module = run_as.name if run_as else Path(sys.argv[0]).stem
+    used = versions()
+    for name in PACKAGES:
+        try:
+            used[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"command": shlex.join(["python", "-m", module, *sys.argv[1:]]), "machine": machine(), "versions": used}

@@ -1,0 +1,70 @@
+"""The trainer's metrics (docs/trl.md) of a simulated run, and the exact expected reward."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from mmr_kernels import MMRResult, mmr_advantages
+from mmr_kernels.integrations.trl.metrics import metrics
+from mmr_kernels.integrations.trl.scoring import Scored
+from study.simulation import policy
+from study.simulation.arms import Arm, similarity_of
+from study.simulation.families import Family, Setting
+from study.simulation.running import RATE, Draws, draw, one_step
+
+
+def batch_metrics(ways: Tensor, rewards: Tensor, setting: Setting) -> dict[str, Tensor]:
+    """The metrics that MMR as published would log of S batches, and one that its completions table gives.
+
+    Args:
+        ways, rewards: (S, prompts · group_size).
+
+    Returns:
+        (S,) each; NaN where there is nothing to measure.
+    """
+    size = setting.group_size
+    groups, similarity = rewards.reshape(-1, size), similarity_of(ways.reshape(-1, size), setting)
+    result = cast(MMRResult, mmr_advantages(groups, similarity=similarity, return_details=True))
+    scored = Scored(
+        groups, cast(Tensor, result.advantages), result.reweighted_rewards, result.selection_rank.float(),
+        result.max_similarity, result.lam.unsqueeze(1).expand_as(groups),
+    )  # fmt: skip
+    scored = Scored(*(column.reshape(rewards.shape) for column in scored))
+    found = [metrics(Scored(*columns), size) for columns in zip(*scored, strict=True)]
+    named = {name.removeprefix("mmr/"): torch.tensor([each[name] for each in found]) for name in found[0]}
+    later = scored.max_similarity.where(scored.selection_rank > 0, torch.nan)
+    return named | {"reward_similarity_correlation": correlation(rewards, later)}
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """(S,): Pearson's in each row, over the entries where ``second`` is not NaN."""
+    there = ~second.isnan()
+    first, second = first.where(there, torch.nan), second.where(there, torch.nan)
+    first, second = first - first.nanmean(1, keepdim=True), second - second.nanmean(1, keepdim=True)
+    return (first * second).nansum(1) / (first.square().nansum(1) * second.square().nansum(1)).sqrt()
+
+
+def logged(
+    family: Family, arm: Arm, setting: Setting, seeds: list[int], steps: int, rate: float = RATE
+) -> tuple[dict[str, Tensor], Tensor]:
+    """A run of an arm, and the metrics that MMR as published would log of its batches.
+
+    Returns:
+        Metrics, (steps,) each, averaged over the seeds that have one; and (steps + 1,) the expected reward.
+    """
+    success = torch.tensor(family.success, dtype=torch.float32)
+    exact = success.to(torch.float64)
+    logits = family.logits().expand(len(seeds), -1).clone()
+    block = Draws(seeds, setting.prompts * setting.group_size, setting.noise > 0, shuffle=False).block(steps)
+    rows: list[dict[str, Tensor]] = []
+    expected = [policy.expected_reward(logits, exact).mean()]
+    for step in range(steps):
+        drawn = {stream: numbers[step] for stream, numbers in block.items()}
+        found = batch_metrics(*draw(logits, drawn, setting, success), setting)
+        rows.append({name: value.nanmean() for name, value in found.items()})
+        logits = one_step(logits, drawn, arm, setting, success, rate, 0.0)
+        expected.append(policy.expected_reward(logits, exact).mean())
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}, torch.stack(expected)

@@ -1,0 +1,55 @@
+"""Run the study on several processes; a run whose row is there already is not run again.
+
+python -m study.training.train pilots    # chooses each arm's learning rate
+python -m study.training.train study
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from filelock import FileLock, Timeout
+from joblib import Parallel, delayed
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from study.results_file import Row
+from study.training import plan
+from study.training.rows import RESULTS, Run, results_file, run_of
+from study.training.run import train
+
+
+def runs_of(part: str, rows: list[Row]) -> list[Run]:
+    """Those of the part that have no row yet."""
+    done = {run_of(row) for row in rows}
+    if part == "study" and not set(plan.pilots()) <= done:
+        raise typer.BadParameter("the study takes its learning rates from the pilots: run `pilots` to their end first")
+    runs = {"pilots": plan.pilots, "quick": plan.quick, "study": lambda: plan.study(rows)}[part]()
+    return [run for run in runs if run not in done]
+
+
+def main(
+    part: Annotated[Literal["pilots", "study", "quick"], typer.Argument(help="Which runs.")],
+    results: Annotated[Path, typer.Option(help="JSON Lines, one row per run, added to.")] = RESULTS,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+) -> None:
+    """Run what is missing, with a bar that says how long it still takes."""
+    results.parent.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        with FileLock(f"{results}.lock", timeout=0):
+            file = results_file(results)
+            runs = runs_of(part, file.rows())
+            with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[last]}")) as progress:
+                task = progress.add_task("training", total=len(runs), last="")
+                # Loky's workers, unlike those of concurrent.futures, end by themselves when this process is killed.
+                for row in Parallel(workers, return_as="generator_unordered")(delayed(train)(run) for run in runs):
+                    file.append(row)
+                    progress.update(task, advance=1, last=f"{row['arm']}: {row['curves']['accuracy'][-1]:.3f}")
+    except Timeout:
+        raise typer.BadParameter(f"another study is writing {results}") from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -7,7 +7,6 @@ it up, ``"mmr"`` forms it and picks; the dimension is varied to part what grows 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +19,8 @@ import mmr_kernels
 from mmr_kernels import _cpu, ops
 from mmr_kernels.backends.extension import parsed
 from mmr_kernels.bench.baselines import loop
-from mmr_kernels.bench.measure import Call, cold_clock, interleaved, machine, summary, versions
+from mmr_kernels.bench.measure import Call, cold_clock, interleaved, summary
+from mmr_kernels.bench.record import record, write
 from mmr_kernels.options import Options, pack
 
 GROUPS, GROUP_SIZE, DIM = 64, 16, 512
@@ -111,10 +111,7 @@ def main(
     console.print({name: f"{value:.0f} GFLOP/s" for name, value in gflops.items()})
     console.print({name: f"{value:.1f}" for name, value in against_loop.items()})
     if json_path:
-        report = {
-            "machine": machine(), "versions": versions(), "times": times, "gflops": gflops, "against_loop": against_loop
-        }  # fmt: skip
-        json_path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        write(json_path, record(times=times, gflops=gflops, against_loop=against_loop))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import mmr_kernels
 from mmr_kernels import backends
 from mmr_kernels.backends import Host, cuda
 from mmr_kernels.backends.extension import arguments
-from mmr_kernels.bench import measure
+from mmr_kernels.bench import measure, record
 from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
@@ -71,8 +70,7 @@ def main() -> None:
     for name, row in figures.items():
         print(f"{name:20} {row['median_us']:6.2f} µs  (p20 {row['p20_us']:.2f}, p80 {row['p80_us']:.2f})")
     if chosen.json:
-        report = {"machine": measure.machine(), "versions": measure.versions(), "figures": figures}
-        chosen.json.write_text(json.dumps(report, indent=1) + "\n")
+        record.write(chosen.json, record.record(figures=figures))
 
 
 if __name__ == "__main__":

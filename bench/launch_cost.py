@@ -7,7 +7,6 @@ Needs triton and no GPU. Tensors lie on the CPU, kernels are compiled for sm_90 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,7 @@ from triton.backends.compiler import GPUTarget
 
 from mmr_kernels.backends import triton as backend
 from mmr_kernels.backends.triton.advantages import mmr_kernel
-from mmr_kernels.bench import measure
+from mmr_kernels.bench import measure, record
 from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
@@ -88,9 +87,7 @@ def main() -> None:
             spread = f"p20 {figures['p20_us']:.1f}, p80 {figures['p80_us']:.1f}"
             print(f"G = {size:4}  {name:30} {figures['median_us']:7.1f} us  ({spread})")
     if chosen.json:
-        versions = {"torch": torch.__version__, "triton": triton.__version__}
-        report = {"machine": measure.machine(), "versions": versions, "rows": rows}
-        chosen.json.write_text(json.dumps(report, indent=1) + "\n")
+        record.write(chosen.json, record.record(rows=rows))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mmr_kernels.bench.measure import machine, versions
+from mmr_kernels.bench.record import machine, versions
 from study import intervals, theory
 from study.arms import ABLATIONS, ARMS, Arm
 from study.families import FAMILIES, Family, Setting, rare_best

@@ -3,23 +3,14 @@ medians with their spread, and the median of the ratios taken turn by turn."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
-
-import torch
-
-import mmr_kernels
 
 Call = Callable[[], object]
 #: Microseconds of one call.
 Clock = Callable[[Call], float]
 
-#: Reported where they are installed.
-OPTIONAL_PACKAGES = ("triton", "pyversity", "langchain-core")
 FEWEST_TURNS = 5
 
 
@@ -74,32 +65,3 @@ def summary(samples: list[float]) -> dict[str, float]:
 def ratio(samples: list[float], base: list[float]) -> float:
     """Median over turns of time / base time: both were taken within the same moments."""
     return statistics.median(one / other for one, other in zip(samples, base, strict=True))
-
-
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "processor": model,
-        "vector_code": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "system": platform.platform(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of what takes part."""
-    found = {"python": platform.python_version(), "mmr-kernels": mmr_kernels.__version__}
-    found |= {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
-    for name in OPTIONAL_PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

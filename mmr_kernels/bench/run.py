@@ -11,7 +11,7 @@ import torch
 from mmr_kernels.bench import gpu
 from mmr_kernels.bench.cases import SEED, Case, Inputs, Sweep, make_inputs
 from mmr_kernels.bench.exponents import exponents
-from mmr_kernels.bench.measure import Call, Clock, interleaved, machine, ratio, summary, versions, wall_clock
+from mmr_kernels.bench.measure import Call, Clock, interleaved, ratio, summary, wall_clock
 from mmr_kernels.bench.provider import Provider, Trial
 
 Row = dict[str, Any]
@@ -142,7 +142,7 @@ def run(
         track: is told how many steps there are, and returns what to call after each.
 
     Returns:
-        What ``--json`` writes, but for the command.
+        What ``--json`` writes, but for where it comes from.
     """
     torch.manual_seed(SEED)
     measured = Run(limits, device)
@@ -157,8 +157,6 @@ def run(
     for case, taking_part in plan:
         measured.case(case, taking_part, tick)
     return {
-        "machine": machine(),
-        "versions": versions(),
         "device": device,
         "seed": SEED,
         "seconds_each": limits.each,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -47,12 +45,14 @@ def bench(
         if seconds is not None and not 0 < seconds < float("inf"):
             raise InputError(f"--seconds takes a positive number, got {seconds}")
         report, sweeps = _measure(quick, provider, sweep, device, seconds, plot)
-        report = {"command": _command(outputs, quick, provider, sweep, device, seconds)} | report
+        from mmr_kernels.bench.record import record
+
+        report = record(**report)
         _write(report, sweeps, json_path, csv_path, plot)
     except (InputError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
-    from mmr_kernels.bench.table import print_report
+    from mmr_kernels.bench.report import print_report
 
     print_report(report, sweeps)
     for path, _ in outputs.values():
@@ -118,7 +118,9 @@ def _write(
     """All files or none."""
     with replacing([path for path in (json_path, csv_path, plot) if path is not None]) as temporaries:
         if json_path is not None:
-            temporaries[json_path].write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            from mmr_kernels.bench.record import write
+
+            write(temporaries[json_path], report)
         if csv_path is not None:
             from mmr_kernels.bench.run import FIELDS
 
@@ -159,21 +161,3 @@ def _check_choice(option: str, names: list[str] | None, known: tuple[str, ...]) 
     for name in names or []:
         if name not in known:
             raise InputError(f"{option} takes one of {', '.join(known)}; got {name!r}")
-
-
-def _command(
-    outputs: dict[str, tuple[Path | None, str]],
-    quick: bool,
-    names: list[str] | None,
-    sweep: list[str] | None,
-    device: str | None,
-    seconds: float | None,
-) -> str:
-    """What was asked for, to stand beside the figures."""
-    words = ["mmr-kernels", "bench"] + ["--quick"] * quick
-    words += [word for name in names or [] for word in ("--provider", name)]
-    words += [word for name in sweep or [] for word in ("--sweep", name)]
-    words += ["--device", device] if device else []
-    words += ["--seconds", str(seconds)] if seconds is not None else []
-    words += [word for option, (path, _) in outputs.items() if path for word in (option, str(path))]
-    return shlex.join(words)

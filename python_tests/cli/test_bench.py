@@ -41,9 +41,23 @@ def bench(*arguments: object) -> Any:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_json_csv_and_picture(tmp_path: Path) -> None:
+def test_json_csv_and_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     json_path, csv_path, plot = tmp_path / "new" / "b.json", tmp_path / "b.csv", tmp_path / "b.png"
-    result = bench("--quick", "--device", "cpu", "--json", json_path, "--csv", csv_path, "--plot", plot)
+    arguments = (
+        "--quick",
+        "--device",
+        "cpu",
+        "--seconds",
+        "0.002",
+        "--json",
+        json_path,
+        "--csv",
+        csv_path,
+        "--plot",
+        plot,
+    )
+    monkeypatch.setattr("sys.orig_argv", ["/bin/python", "/bin/mmr-kernels", "bench", *map(str, arguments)])
+    result = bench(*arguments)
     assert result.exit_code == 0, result.output
     report = json.loads(json_path.read_text())
     assert report["command"].startswith("mmr-kernels bench --quick --device cpu --seconds 0.002 --json ")

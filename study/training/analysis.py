@@ -14,7 +14,7 @@ import numpy as np
 import typer
 from scipy.stats import bootstrap
 
-from mmr_kernels.bench.measure import machine, versions
+from mmr_kernels.bench.record import machine, versions
 from study.training import plan, results
 from study.training.arms import ARMS, plain_of
 from study.training.problems import FAMILIES

@@ -1,4 +1,4 @@
-"""The cases of ``mmr-kernels bench`` under pytest-benchmark: ``make bench``, one test a case and provider.
+"""The cases of ``mmr-kernels bench`` under pytest-benchmark: ``make bench``, one test per case and provider.
 
 make bench ARGS="--benchmark-save=before"         # then change something
 make bench ARGS="--benchmark-compare=*_before"    # docs/benchmark.md
@@ -21,7 +21,7 @@ PAIRS = [
     pytest.param(case, provider, id=f"{'x'.join(map(str, case[:3]))}-{'-'.join(case[3:])}-{provider.name}")
     for case in CASES
     for provider in providers(DEVICE)
-    if provider.task == case.task and (case == CASES[0] or provider.name != "batched+torch.compile")
+    if provider.task in case.tasks and (case == CASES[0] or provider.name != "batched+torch.compile")
 ]
 
 
@@ -30,7 +30,7 @@ def test_time(case: Case, provider: Provider, benchmark: Any) -> None:
     if (reason := provider.why_not_here or provider.why_not(case)) is not None:
         pytest.skip(f"{provider.name}: {reason}")
     trial = provider.prepare(make_inputs(case, DEVICE))
-    assert (wrong := trial.wrong()) is None, wrong
+    assert (wrong := trial.wrong(trial.call())) is None, wrong
     benchmark.group = f"{case.task}: {case}"
 
     def call() -> None:

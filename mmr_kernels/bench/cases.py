@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ SELECTION_LAMBDA = 0.5
 
 class Case(NamedTuple):
     """One size. Task "advantages" is the whole op; "selection" picks all of one group, in the order of MMR, from
-    embeddings and relevance: what the peers do."""
+    embeddings and relevance, as the peers do."""
 
     groups: int
     group_size: int
@@ -29,14 +29,27 @@ class Case(NamedTuple):
         members = self.groups * self.group_size
         return (1, members, self.dim) if self.scope == "batch" else (self.groups, self.group_size, self.dim)
 
+    @property
+    def tasks(self) -> set[str]:
+        """Whose providers take part: at the sizes of ``TABLE`` also those of the call that a trainer makes."""
+        return {self.task, "trainer"} if self in TABLE else {self.task}
+
     def __str__(self) -> str:
         notes = [self.dtype] * (self.dtype != "float32") + ['scope "batch"'] * (self.scope == "batch")
         return ", ".join([f"{self.groups} × {self.group_size} × {self.dim}", *notes])
 
 
+#: Fields of a row that say which case it is of; no two cases differ in their task alone.
+KEY = Case._fields[:5]
 BASE = Case(64, 16, 512)
 #: The sizes that README quotes.
 TABLE = [BASE, Case(512, 16, 512), Case(1, 6, 512), Case(1, 1024, 512, scope="batch"), Case(64, 8, 512)]
+TABLE_QUICK = [BASE, Case(1, 6, 512)]
+
+
+def case_of(row: dict[str, Any]) -> Case:
+    """The case that a row is of, but for its task."""
+    return Case(*(row[name] for name in KEY))
 
 
 class Sweep(NamedTuple):
@@ -54,7 +67,7 @@ def sweeps(quick: bool = False) -> dict[str, Sweep]:
     candidates = (32, 64, 128) if quick else (64, 128, 256, 512, 1024)
     base = BASE._replace(groups=16) if quick else BASE
     return {
-        "table": Sweep([BASE, Case(1, 6, 512)] if quick else TABLE),
+        "table": Sweep(TABLE_QUICK if quick else TABLE),
         "groups": Sweep([base._replace(groups=size) for size in groups], "groups"),
         "group_size": Sweep([base._replace(group_size=size) for size in group_sizes], "group_size"),
         "dim": Sweep([base._replace(dim=size) for size in dims], "dim"),

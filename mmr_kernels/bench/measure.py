@@ -41,7 +41,7 @@ def interleaved(
     fewest: int = FEWEST_TURNS,
     pause: float = 0.0,
 ) -> dict[str, list[float]]:
-    """Microseconds of each call, one sample a turn, for so many seconds and ``fewest`` turns at least.
+    """Microseconds of each call, one sample per turn, for so many seconds and ``fewest`` turns at least.
 
     ``pause``: seconds before each turn, for what the last call of the turn before left running.
     """
@@ -57,8 +57,8 @@ def interleaved(
 
 
 def summary(samples: list[float]) -> dict[str, float]:
-    """Median and 20th and 80th percentile."""
-    cuts = statistics.quantiles(samples, n=5)
+    """Median and 20th and 80th percentile, interpolated between samples and never beyond them."""
+    cuts = statistics.quantiles(samples, n=5, method="inclusive")
     return {"median_us": statistics.median(samples), "p20_us": cuts[0], "p80_us": cuts[3]}
 
 

@@ -55,4 +55,4 @@ def _langchain(inputs: Inputs) -> Trial:
 
 
 def _trial(inputs: Inputs, call: Callable[[], Any]) -> Trial:
-    return Trial(call, lambda: wrong_selection(inputs, torch.as_tensor(call())))
+    return Trial(call, lambda picks: wrong_selection(inputs, torch.as_tensor(picks)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmr_kernels.bench.cases import Sweep
-from mmr_kernels.bench.exponents import sweep_points
+from mmr_kernels.bench.exponents import sweep_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,21 +41,14 @@ def draw(report: dict[str, Any], sweeps: dict[str, Sweep], path: Path) -> None:
     from matplotlib.figure import Figure
 
     rows = report["rows"]
-    measured = {}
-    for name in PANELS:
-        if name not in sweeps:
-            continue
-        sweep = sweeps[name]
-        lines = {p: sweep_points(rows, sweep, p, "median_us") for p in dict.fromkeys(row["provider"] for row in rows)}
-        if any(len(line) > 1 for provider, line in lines.items() if provider != "bmm"):
-            measured[name] = sweep
+    measured = {name: sweeps[name] for name in PANELS if name in sweeps and set(_lines(rows, sweeps[name])) - {"bmm"}}
     figure = Figure(figsize=(5.2 * max(len(measured), 1), 8.6), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, max(len(measured), 1), squeeze=False)
     for column, (name, sweep) in enumerate(measured.items()):
         above, below = panels[:, column]
-        _lines(above, rows, sweep, spread=True)
-        _lines(below, rows, sweep, spread=False)
+        _draw(above, _lines(rows, sweep), spread=True)
+        _draw(below, _lines(rows, sweep), spread=False)
         below.axhline(1, color="black", linewidth=1, linestyle=(0, (4, 2)))
         below.text(0.995, 1, "bmm", va="bottom", ha="right", size="small", transform=below.get_yaxis_transform())
         for axes in (above, below):
@@ -71,27 +64,30 @@ def draw(report: dict[str, Any], sweeps: dict[str, Sweep], path: Path) -> None:
     figure.savefig(path, format="png", dpi=120)
 
 
-def _lines(axes: Axes, rows: list[dict[str, Any]], sweep: Sweep, spread: bool) -> None:
+def _lines(rows: list[dict[str, Any]], sweep: Sweep) -> dict[str, list[tuple[int, dict[str, Any]]]]:
+    """The points of each provider that has two or more."""
+    lines = {name: sweep_rows(rows, sweep, name) for name in dict.fromkeys(row["provider"] for row in rows)}
+    return {name: line for name, line in lines.items() if len(line) > 1}
+
+
+def _draw(axes: Axes, lines: dict[str, list[tuple[int, dict[str, Any]]]], spread: bool) -> None:
     """Each provider's line: time with its spread, or the ratio."""
-    field = "median_us" if spread else "ratio_to_bmm"
     axes.set(xscale="log", yscale="log")
     ends: list[tuple[str, float, float, Any]] = []
     sizes: set[int] = set()
-    for provider in dict.fromkeys(row["provider"] for row in rows):
-        points = sweep_points(rows, sweep, provider, field)
-        if not points or (provider == "bmm" and not spread):
+    for provider, line in lines.items():
+        if provider == "bmm" and not spread:
             continue
         style = {"color": "#525252", **STYLES.get(provider.partition(",")[0], {})}
-        x, y = np.array(points, dtype=float).T
+        x = [size for size, _ in line]
+        y = [row["median_us" if spread else "ratio_to_bmm"] for _, row in line]
         axes.plot(x, y, marker="o", markersize=3.5, linewidth=1.8, **style)
         if spread:
-            low, high = (
-                [value for _, value in sweep_points(rows, sweep, provider, end)] for end in ("p20_us", "p80_us")
-            )
+            low, high = ([row[end] for _, row in line] for end in ("p20_us", "p80_us"))
             axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
         name = "compiled" if provider == "batched+torch.compile" else provider.partition(", selection")[0]
-        ends.append((name, float(x[-1]), float(y[-1]), style["color"]))
-        sizes.update(int(value) for value in x)
+        ends.append((name, x[-1], y[-1], style["color"]))
+        sizes.update(x)
     axes.set_xticks(sorted(sizes), [f"{size:,}" for size in sorted(sizes)])
     axes.minorticks_off()
     _label(axes, ends)

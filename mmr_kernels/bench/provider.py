@@ -1,9 +1,9 @@
-"""What can be timed: a provider."""
+"""A provider: one of those that are timed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmr_kernels.bench.cases import Case, Inputs
 from mmr_kernels.bench.measure import Call
@@ -13,7 +13,7 @@ class Trial(NamedTuple):
     """A provider, given its inputs."""
 
     call: Call  # what is timed
-    wrong: Callable[[], str | None]  # what is wrong with its result, or None
+    wrong: Callable[[Any], str | None]  # what is wrong with a result of the call, or None
 
 
 def _takes_all(case: Case) -> str | None:
@@ -24,7 +24,8 @@ class Provider(NamedTuple):
     """One of the competitors.
 
     ``kind``: "ours", a backend through the public API; "baseline", the same in eager PyTorch; "peer", another
-    package. ``option`` is its name for ``--provider``, where the ``name`` in rows says more.
+    package. ``option`` is its name for ``--provider``, where the ``name`` in rows says more. ``captured``: on a GPU its
+    call is timed in a CUDA graph.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Provider(NamedTuple):
     prepare: Callable[[Inputs], Trial]
     why_not: Callable[[Case], str | None] = _takes_all  # None, or why it is not asked to take a case
     option: str = ""
+    captured: bool = False
 
     @property
     def asked_for_as(self) -> str:

@@ -6,19 +6,20 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmr_kernels import mmr_advantages, mmr_reweight
+from mmr_kernels import MMRResult, mmr_advantages, mmr_reweight
 from mmr_kernels.backends import machine_reasons
 from mmr_kernels.backends.host import this_host, unasked
-from mmr_kernels.bench import baselines, gpu, peers
+from mmr_kernels.bench import baselines, peers
 from mmr_kernels.bench.cases import SELECTION_LAMBDA, Case, Inputs
 from mmr_kernels.bench.correctness import wrong_advantages, wrong_selection
 from mmr_kernels.bench.provider import Provider, Trial
 
-#: The compiler unrolls the baseline's loop, a step a member, and takes longer than that.
+#: The compiler unrolls the baseline's loop, once per member, and takes longer than that.
 LARGEST_COMPILED_SCOPE = 64
 
 
@@ -26,17 +27,17 @@ def providers(device: str) -> list[Provider]:
     """All there are, ours first; those that can't run on this machine's ``device`` ("cpu" or "cuda") say why."""
     found = []
     # As for backend=None: the time of an interpreter or an emulator says nothing of a kernel.
-    reasons = machine_reasons(unasked(this_host()))
-    for name, reason in reasons.items():
+    for name, reason in machine_reasons(unasked(this_host())).items():
         if reason is None and name == "cpu" and device != "cpu":
             reason = "needs tensors on the CPU; --device cpu"
         elif reason is None and name in ("triton", "cuda") and device == "cpu":
             reason = "needs tensors on a GPU; --device cuda"
-        found.append(Provider(name, "ours", "advantages", reason, _backend(name)))
-        if device == "cuda" and name in ("triton", "cuda"):
-            graph = gpu.replayed(_backend(name))
-            found.append(Provider(f"{name}, graph replay", "ours", "advantages", reason, graph, option=name))
-        found.append(Provider(f"{name}, selection", "ours", "selection", reason, _selection(name), option=name))
+        captured = device == "cuda" and name in ("triton", "cuda")
+        found += [
+            Provider(name, "ours", "advantages", reason, _advantages(name), captured=captured),
+            Provider(f"{name}, trainer", "ours", "trainer", reason, _trainer(name), option=name, captured=captured),
+            Provider(f"{name}, selection", "ours", "selection", reason, _selection(name), option=name),
+        ]
     return [
         *found,
         Provider("loop", "baseline", "advantages", None, _baseline(baselines.loop)),
@@ -48,27 +49,51 @@ def providers(device: str) -> list[Provider]:
     ]
 
 
-def _backend(name: str) -> Callable[[Inputs], Trial]:
-    """The whole op through the public API."""
+def _advantages(backend: Any) -> Callable[[Inputs], Trial]:
+    """The whole op through the public API: groups in rows, one output."""
 
     def prepare(inputs: Inputs) -> Trial:
-        _, rewards, embeddings, _ = inputs
-        scope = inputs.case.scope
+        case, rewards, embeddings, _ = inputs
+        options: dict[str, Any] = {"scope": case.scope, "backend": backend}
 
-        def call() -> Tensor:
-            return mmr_advantages(rewards, embeddings, scope=scope, backend=name)  # type: ignore[arg-type,return-value]
-
-        def wrong() -> str | None:
-            reweighted = mmr_reweight(rewards, embeddings, scope=scope, backend=name)  # type: ignore[arg-type]
+        def wrong(advantages: Tensor) -> str | None:
+            reweighted = mmr_reweight(rewards, embeddings, **options)
             assert isinstance(reweighted, Tensor)
-            return wrong_advantages(inputs, call(), reweighted)
+            return wrong_advantages(inputs, advantages, reweighted)
 
-        return Trial(call, wrong)
+        return Trial(lambda: mmr_advantages(rewards, embeddings, **options), wrong)
 
     return prepare
 
 
-def _selection(name: str) -> Callable[[Inputs], Trial]:
+def _trainer(backend: Any) -> Callable[[Inputs], Trial]:
+    """The call that a trainer makes: flat, with the size of a group, a mask and details.
+
+    The mask is all true, so that the result is that of the other providers; what is in it doesn't change the work.
+    """
+
+    def prepare(inputs: Inputs) -> Trial:
+        case, rewards, embeddings, _ = inputs
+        flat, rows = rewards.flatten(), embeddings.flatten(0, 1)
+        options: dict[str, Any] = {
+            "group_size": case.group_size,
+            "valid": torch.ones_like(flat, dtype=torch.bool),
+            "scope": case.scope,
+            "backend": backend,
+            "return_details": True,
+        }
+
+        def wrong(result: MMRResult) -> str | None:
+            assert result.advantages is not None
+            both = result.advantages, result.reweighted_rewards
+            return wrong_advantages(inputs, *(values.view_as(rewards) for values in both))
+
+        return Trial(lambda: mmr_advantages(flat, rows, **options), wrong)
+
+    return prepare
+
+
+def _selection(backend: Any) -> Callable[[Inputs], Trial]:
     """Indices in the order of picking, from embeddings, as the peers return them."""
 
     def prepare(inputs: Inputs) -> Trial:
@@ -76,23 +101,22 @@ def _selection(name: str) -> Callable[[Inputs], Trial]:
 
         def call() -> Tensor:
             result = mmr_reweight(
-                rewards, embeddings, lam=SELECTION_LAMBDA, first_pick="score", backend=name, return_details=True  # type: ignore[arg-type]
-            )  # fmt: skip
-            return result.selection_rank.argsort()  # type: ignore[union-attr]
+                rewards, embeddings, lam=SELECTION_LAMBDA, first_pick="score", backend=backend, return_details=True
+            )
+            assert isinstance(result, MMRResult)
+            return result.selection_rank.argsort()
 
-        return Trial(call, lambda: wrong_selection(inputs, call()))
+        return Trial(call, lambda picks: wrong_selection(inputs, picks))
 
     return prepare
 
 
-def _baseline(function: Callable[[Tensor, Tensor, str], tuple[Tensor, Tensor]]) -> Callable[[Inputs], Trial]:
+def _baseline(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[[Inputs], Trial]:
     def prepare(inputs: Inputs) -> Trial:
-        _, rewards, embeddings, _ = inputs
-
-        def call() -> tuple[Tensor, Tensor]:
-            return function(rewards, embeddings, inputs.case.scope)
-
-        return Trial(call, lambda: wrong_advantages(inputs, *call()))
+        case, rewards, embeddings, _ = inputs
+        return Trial(
+            lambda: function(rewards, embeddings, case.scope), lambda result: wrong_advantages(inputs, *result)
+        )
 
     return prepare
 
@@ -106,7 +130,7 @@ def _too_long_to_compile(case: Case) -> str | None:
     members = case.sizes[1]
     if members <= LARGEST_COMPILED_SCOPE:
         return None
-    return f"the compiler unrolls a step a member; not tried above {LARGEST_COMPILED_SCOPE}"
+    return f"the compiler unrolls a step per member; not tried above {LARGEST_COMPILED_SCOPE}"
 
 
 def _why_no_compiler(device: str) -> str | None:

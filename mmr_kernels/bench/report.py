@@ -1,114 +1,95 @@
-"""A report as tables: a sweep each, then exponents, then what was left out and why."""
+"""A report of ``mmr-kernels bench`` as tables: one per sweep, then exponents, then what was left out and why."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from mmr_kernels.bench.cases import Sweep
-from mmr_kernels.bench.exponents import find_row
-from mmr_kernels.bench.run import FIELDS
-from mmr_kernels.bench.table import number
+from mmr_kernels.bench.cases import KEY, Sweep, case_of
+from mmr_kernels.bench.exponents import LARGEST_ERROR, find_row
+from mmr_kernels.bench.table import Table, microseconds, number
+
+SIZES = "groups × size × dimensions"
 
 
 def print_report(report: dict[str, Any], sweeps: dict[str, Sweep]) -> None:
     """Print it all; ``sweeps`` are those that were measured."""
     console = Console()
-    for name, sweep in sweeps.items():
-        table = _sweep_table(report, name, sweep)
-        if table is not None:
-            console.print(table)
-    console.print(
-        "µs, median (20th–80th percentile); below it × bmm, the time over that of torch.bmm of the", style="dim"
-    )
-    console.print("similarity alone; × NAME: how many times the time of NAME. Ratios: medians of turns.", style="dim")
-    if report["exponents"]:
-        console.print(exponent_table(report["exponents"]))
-    if report["gpu"] is not None:
-        console.print(_gpu_table(report["gpu"]))
-    _print_left_out(console, report["left_out"])
-    machine, versions = report["machine"], report["versions"]
-    console.print(Text(", ".join(f"{key} {value}" for key, value in (machine | versions).items() if value), "dim"))
+    for table in tables(report, sweeps):
+        table.print(console)
+    for kind, sentence in left_out(report):
+        console.print(Text(sentence, "red" if kind in ("wrong", "failed") else "yellow"))
+    console.print(Text(", ".join(f"{key} {value}" for key, value in source(report).items()), "dim"))
 
 
-def _sweep_table(report: dict[str, Any], name: str, sweep: Sweep) -> Table | None:
-    rows = report["rows"]
-    speedups = {tuple(row[key] for key in FIELDS[:6]): row for row in report["speedups"]}
-    found = {provider: [find_row(rows, case, provider) for case in sweep.cases] for provider in _names(rows)}
-    found = {provider: cells for provider, cells in found.items() if any(cells)}
-    if not found:
-        return None
-    table = Table(title=f"sweep {name}: groups × size × dimensions", title_justify="left")
-    table.add_column("")
-    for provider in found:
-        table.add_column(provider, justify="right", overflow="fold")
-    for place, case in enumerate(sweep.cases):
-        cells = [found[provider][place] for provider in found]
-        if any(cells):
-            texts = (_cell(row, speedups.get(tuple(row[key] for key in FIELDS[:6]))) if row else "" for row in cells)
-            table.add_row(str(case), *map(Text, texts))
-    return table
+def tables(report: dict[str, Any], sweeps: dict[str, Sweep]) -> list[Table]:
+    """Those of the sweeps, of the exponents and of the floors, where there are any."""
+    found = [_sweep_table(report, name, sweep) for name, sweep in sweeps.items()]
+    found += [_exponent_table([row for row in report["exponents"] if row["sweep"] in sweeps])]
+    found += [_floor_table(report["gpu"])] if report["gpu"] is not None else []
+    return [table for table in found if table.rows]
 
 
-def _names(rows: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(row["provider"] for row in rows))
+def source(report: dict[str, Any]) -> dict[str, Any]:
+    """Machine and versions of a report, as far as they are known."""
+    return {key: value for key, value in (report["machine"] | report["versions"]).items() if value}
 
 
-def _cell(row: dict[str, Any], speedup: dict[str, Any] | None) -> str:
-    lines = [
-        number(row["median_us"]),
-        f"({number(row['p20_us'])}–{number(row['p80_us'])})",
-        f"{number(row['ratio_to_bmm'])} × bmm",
+def left_out(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Kind and a sentence for each provider and reason, with the cases that it holds for."""
+    cases: dict[tuple[str, str, str], list[str]] = {}
+    for row in report["left_out"]:
+        found = cases.setdefault((row["kind"], row["provider"], row["reason"]), [])
+        found += [str(case_of(row))] if row["groups"] is not None else []
+    said = {"wrong": "WRONG, not timed", "failed": "FAILED, not timed"}
+    return [
+        (kind, f"{provider}: {said.get(kind, 'not timed')}{' at ' if places else ''}{'; '.join(places)}: {reason}")
+        for (kind, provider, reason), places in cases.items()
     ]
-    if speedup is not None:
-        lines.append(f"{number(speedup['ratio'])} × {speedup['against'].partition(',')[0]}")
-    return "\n".join(lines if row["provider"] != "bmm" else lines[:2])
 
 
-def exponent_table(exponents: list[dict[str, Any]]) -> Table:
-    """A row a provider, a column a sweep."""
-    table = Table(title="exponents: time grows as size to the …, fitted between the sizes in brackets")
+def _sweep_table(report: dict[str, Any], name: str, sweep: Sweep) -> Table:
+    """One row per case and provider."""
+    rows = report["rows"]
+    speedups = {case_of(row)[: len(KEY)]: row for row in report["speedups"]}
+    lines = []
+    for case in sweep.cases:
+        speedup = speedups.get(case[: len(KEY)], {"against": "", "ratios": {}})
+        for provider in dict.fromkeys(row["provider"] for row in rows):
+            if (row := find_row(rows, case, provider)) is not None:
+                of_bmm = "" if provider == "bmm" else number(row["ratio_to_bmm"])
+                times = speedup["ratios"].get(provider)
+                against = "" if times is None else f"{number(times)} × {speedup['against']}"
+                lines.append([str(case), provider, *microseconds(row), of_bmm, against])
+    title = f"sweep {name}: time of a call; × torch.bmm of the similarity alone; × ours (medians of turns)"
+    return Table(title, [SIZES, "", "µs", "20th–80th percentile", "× bmm", "× ours"], lines, left=2)
+
+
+def _exponent_table(exponents: list[dict[str, Any]]) -> Table:
+    """One row per provider, one column per sweep."""
     names = list(dict.fromkeys(row["sweep"] for row in exponents))
-    table.add_column("")
-    for name in names:
-        table.add_column("N, selection" if name == "selection" else name, justify="right")
-    for provider in dict.fromkeys(row["provider"] for row in exponents):
-        found = {row["sweep"]: row for row in exponents if row["provider"] == provider}
-        cells = (
-            f"{found[n]['exponent']:.2f} ({found[n]['from']}–{found[n]['to']})" if n in found else "" for n in names
-        )
-        table.add_row(Text(provider), *cells)
-    return table
+    cells: dict[str, dict[str, str]] = {}
+    for row in exponents:
+        exponent = "too noisy" if row["exponent"] is None else f"{row['exponent']:.2f} ± {row['error']:.2f}"
+        cells.setdefault(row["provider"], {})[row["sweep"]] = f"{exponent} ({row['from']}–{row['to']})"
+    title = f"exponents: time grows as size to the …, between the sizes in brackets; too noisy: ± over {LARGEST_ERROR}"
+    lines = [[provider, *(found.get(name, "") for name in names)] for provider, found in cells.items()]
+    return Table(title, ["", *names], lines)
 
 
-def _gpu_table(gpu: dict[str, Any]) -> Table:
+def _floor_table(gpu: dict[str, Any]) -> Table:
     title = f"against the bytes: copy {gpu['copy_gb_per_s']:,.0f} GB/s, empty launch {gpu['launch_us']:.1f} µs"
-    table = Table("", "groups × size × dimensions", "GB/s", "floor µs", "× floor", title=title, title_justify="left")
-    for row in gpu["rows"]:
-        sizes = f"{row['groups']} × {row['group_size']} × {row['dim']}, {row['dtype']}, {row['scope']}"
-        table.add_row(
+    lines = [
+        [
+            str(case_of(row)),
             row["provider"],
-            sizes,
             f"{row['gb_per_s']:,.0f}",
             f"{row['floor_us']:.2f}",
             f"{row['ratio_to_floor']:.1f}",
-        )
-    return table
-
-
-def _print_left_out(console: Console, left_out: list[dict[str, Any]]) -> None:
-    """One line a provider and reason, with the cases that it holds for."""
-    cases: dict[tuple[str, str, str], list[str]] = {}
-    for row in left_out:
-        sizes = "" if row["groups"] is None else f"{row['groups']} × {row['group_size']} × {row['dim']}"
-        notes = [row["dtype"]] * (row["dtype"] not in (None, "float32")) + ['scope "batch"'] * (row["scope"] == "batch")
-        provider = row["provider"].partition(",")[0] if row["groups"] is None else row["provider"]
-        cases.setdefault((row["kind"], provider, row["reason"]), []).append(" ".join([sizes, *notes]))
-    for (kind, provider, reason), where in cases.items():
-        style = "red" if kind in ("wrong", "failed") else "yellow"
-        place = f" at {', '.join(where)}" if any(where) else ""
-        said = {"wrong": "WRONG, not timed", "failed": "FAILED, not timed"}.get(kind, "not timed")
-        console.print(Text(f"{provider}: {said}{place}: {reason}", style))
+            number(row["host_us"]),
+        ]
+        for row in gpu["rows"]
+    ]
+    return Table(title, [SIZES, "", "GB/s", "floor, µs", "× floor", "host's µs"], lines, left=2)

@@ -9,15 +9,13 @@ from typing import Any, NamedTuple
 import torch
 
 from mmr_kernels.bench import gpu
-from mmr_kernels.bench.cases import SEED, Case, Inputs, Sweep, make_inputs
+from mmr_kernels.bench.cases import KEY, SEED, Case, Inputs, Sweep, make_inputs
 from mmr_kernels.bench.exponents import exponents
 from mmr_kernels.bench.measure import Call, Clock, interleaved, ratio, summary, wall_clock
 from mmr_kernels.bench.provider import Provider, Trial
 
 Row = dict[str, Any]
-FIELDS = (
-    "provider", "groups", "group_size", "dim", "dtype", "scope", "median_us", "p20_us", "p80_us", "ratio_to_bmm",
-)  # fmt: skip
+FIELDS = ("provider", *KEY, "median_us", "p20_us", "p80_us", "ratio_to_bmm")
 #: The similarity alone, embeddings times their transposes: no diagonal, no norms, nothing picked.
 BMM = "bmm"
 #: Seconds between turns of a peer, which comes last in them: the threads of NumPy's OpenBLAS spin for some 100 ms after
@@ -48,48 +46,45 @@ class Run:
 
     def __init__(self, limits: Limits, device: str) -> None:
         self.limits, self.device = limits, device
-        self.clock: Clock = gpu.device_clock() if device == "cuda" else wall_clock
+        self.clock: Clock = gpu.device_clock if device == "cuda" else wall_clock
         self.rows: list[Row] = []
         self.speedups: list[Row] = []
         self.left_out: list[Row] = []
-        self.gpu: dict[str, Any] | None = None
-        if device == "cuda":
-            self.gpu = gpu.floors(limits.each, self.clock) | {"rows": []}
+        self.gpu: dict[str, Any] | None = gpu.floors(limits.each) | {"rows": []} if device == "cuda" else None
         self._slow: list[tuple[Provider, Case, str]] = []
 
     def case(self, case: Case, providers: list[Provider], tick: Callable[[], None]) -> None:
         """Check and time the providers, those of ours first: the first that is right is what others are compared to."""
         inputs = make_inputs(case, self.device)
-        bmm: Call = lambda: torch.bmm(inputs.embeddings, inputs.embeddings.transpose(1, 2))  # noqa: E731
-        if case.scope == "batch":
-            flat = inputs.embeddings.reshape(1, -1, case.dim)
-            bmm = lambda: torch.bmm(flat, flat.transpose(1, 2))  # noqa: E731
-        of_bmm: list[float] = []
+        of_bmm: dict[bool, list[float]] = {True: [], False: []}  # on the clock of captured calls, and on that of others
         timed: list[Row] = []
+        ratios: dict[str, float] = {}
         ours: tuple[str, Call] | None = None
         for provider in providers:
-            trial = self._checked(provider, inputs)
-            if trial is not None:
-                calls = {BMM: bmm}
+            if (checked := self._checked(provider, inputs)) is not None:
+                trial, call = checked
+                calls = {BMM: gpu.captured(_bmm, inputs) if provider.captured else _bmm(inputs)}
                 if ours is not None and provider.kind != "ours":
                     calls[ours[0]] = ours[1]
-                calls[provider.name] = trial.call
+                calls[provider.name] = call
                 pause = SETTLE if provider.kind == "peer" else 0.0
                 samples = interleaved(calls, self.limits.each, self.clock, self.limits.fewest_turns, pause)
-                of_bmm += samples[BMM]
+                of_bmm[provider.captured] += samples[BMM]
                 timed.append(_row(case, provider.name, samples[provider.name], samples[BMM]))
-                self._note_time(provider, inputs, samples[provider.name], timed[-1]["median_us"])
+                self._note_time(provider, inputs, trial, samples[provider.name], timed[-1])
                 if ours is not None and provider.kind != "ours":
-                    times = ratio(samples[provider.name], samples[ours[0]])
-                    self.speedups.append(_key(case, provider.name) | {"against": ours[0], "ratio": times})
+                    ratios[provider.name] = ratio(samples[provider.name], samples[ours[0]])
                 if ours is None and provider.kind == "ours":
                     ours = provider.name, trial.call
             tick()
-        if timed:
-            self.rows += [_row(case, BMM, of_bmm, of_bmm), *timed]
+        if ours is not None and ratios:
+            self.speedups.append(_key(case) | {"against": ours[0], "ratios": ratios})
+        if bmm := of_bmm[True] or of_bmm[False]:
+            self.rows += [_row(case, BMM, bmm, bmm), *timed]
 
-    def _checked(self, provider: Provider, inputs: Inputs) -> Trial | None:
-        """The trial, if the provider takes the case, in time, and its result is right; else a line in ``left_out``."""
+    def _checked(self, provider: Provider, inputs: Inputs) -> tuple[Trial, Call] | None:
+        """The trial and what is timed of it, if the provider takes the case, in time, and is right; else a line in
+        ``left_out``."""
         case = inputs.case
         reason = provider.why_not(case) or self._too_slow(provider, case)
         if reason is not None:
@@ -98,7 +93,11 @@ class Run:
         start = time.perf_counter()
         try:
             trial = provider.prepare(inputs)
-            wrong = trial.wrong()
+            call, wrong = trial.call, trial.wrong(trial.call())
+            if wrong is None and provider.captured:
+                call = graph = gpu.captured(lambda inputs: provider.prepare(inputs).call, inputs)
+                graph()
+                wrong = trial.wrong(graph.results[0])
         except Exception as error:  # one that breaks must not take the others' figures with it; it is reported
             refused = isinstance(error, ValueError) and str(error).startswith("backend=")
             self._leave_out(provider, case, "refused" if refused else "failed", f"{type(error).__name__}: {error}")
@@ -109,7 +108,7 @@ class Run:
         if wrong is not None:
             self._leave_out(provider, case, "wrong", wrong)
             return None
-        return trial
+        return trial, call
 
     def _too_slow(self, provider: Provider, case: Case) -> str | None:
         """It was over a limit on a case that is nowhere larger."""
@@ -118,12 +117,13 @@ class Run:
                 return reason
         return None
 
-    def _note_time(self, provider: Provider, inputs: Inputs, samples: list[float], median_us: float) -> None:
+    def _note_time(self, provider: Provider, inputs: Inputs, trial: Trial, samples: list[float], row: Row) -> None:
         if (least := min(samples)) > self.limits.longest_call * 1e6:  # the least: what else runs here only adds
             self._slow.append((provider, inputs.case, f"took {least / 1e6:.2g} s a call at {inputs.case}"))
-        if self.gpu is not None and inputs.case.task == "advantages" and provider.kind == "ours":
-            floor = gpu.against_floor(inputs, median_us, self.gpu["copy_gb_per_s"])
-            self.gpu["rows"].append(_key(inputs.case, provider.name) | floor)
+        if self.gpu is not None and provider.captured:
+            floor = gpu.against_floor(inputs, row["median_us"], self.gpu["copy_gb_per_s"])
+            key = _key(inputs.case, provider.name)
+            self.gpu["rows"].append(key | floor | {"host_us": gpu.host_us(trial.call)})
 
     def _leave_out(self, provider: Provider, case: Case, kind: str, reason: str) -> None:
         self.left_out.append(_key(case, provider.name) | {"kind": kind, "reason": reason})
@@ -146,13 +146,12 @@ def run(
     """
     torch.manual_seed(SEED)
     measured = Run(limits, device)
-    for provider in providers:
-        if provider.why_not_here is not None:
-            everywhere = dict.fromkeys(FIELDS[1:6]) | {"kind": "absent", "reason": provider.why_not_here}
-            measured.left_out.append({"provider": provider.name} | everywhere)
-    here = [provider for provider in providers if provider.why_not_here is None]
+    absent = {p.asked_for_as: p.why_not_here for p in providers if p.why_not_here is not None}
+    for name, reason in absent.items():
+        nowhere = dict.fromkeys(KEY)
+        measured.left_out.append({"provider": name, **nowhere, "kind": "absent", "reason": reason})
     cases = sorted({case for sweep in sweeps.values() for case in sweep.cases}, key=_work)
-    plan = [(case, [provider for provider in here if provider.task == case.task]) for case in cases]
+    plan = [(case, [p for p in providers if p.why_not_here is None and p.task in case.tasks]) for case in cases]
     tick = track(sum(len(row) for _, row in plan))
     for case, taking_part in plan:
         measured.case(case, taking_part, tick)
@@ -168,13 +167,19 @@ def run(
     }
 
 
+def _bmm(inputs: Inputs) -> Call:
+    embeddings = inputs.embeddings.view(inputs.case.sizes)
+    return lambda: torch.bmm(embeddings, embeddings.transpose(1, 2))
+
+
 def _work(case: Case) -> tuple[str, int, Case]:
     scopes, members, dim = case.sizes
     return case.task, scopes * members**2 * dim, case
 
 
-def _key(case: Case, provider: str) -> Row:
-    return {"provider": provider, **{name: getattr(case, name) for name in FIELDS[1:6]}}
+def _key(case: Case, provider: str | None = None) -> Row:
+    named = {} if provider is None else {"provider": provider}
+    return named | {name: getattr(case, name) for name in KEY}
 
 
 def _row(case: Case, provider: str, samples: list[float], bmm: list[float]) -> Row:

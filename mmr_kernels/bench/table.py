@@ -11,24 +11,25 @@ from rich.text import Text
 
 
 class Table(NamedTuple):
-    """Rows of cells under their headings; the first column is aligned to the left, the others to the right."""
+    """Rows of cells under their headings; the first ``left`` columns are words, the others numbers."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    left: int = 1
 
     def print(self, console: Console | None = None) -> None:
         """Print it on the screen."""
         table = RichTable(title=self.title, title_justify="left")
         for place, heading in enumerate(self.columns):
-            table.add_column(Text(heading), justify="right" if place else "left", overflow="fold")
+            table.add_column(Text(heading), justify="left" if place < self.left else "right", overflow="fold")
         for row in self.rows:
             table.add_row(*map(Text, row))
         (console or Console()).print(table)
 
     def markdown(self) -> str:
         """The same for a page, without the title."""
-        rule = ["---", *["--:"] * (len(self.columns) - 1)]
+        rule = ["---"] * self.left + ["--:"] * (len(self.columns) - self.left)
         return "\n".join(f"| {' | '.join(line)} |" for line in (self.columns, rule, *self.rows))
 
 

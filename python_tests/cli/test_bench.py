@@ -91,7 +91,9 @@ def test_one_provider_and_one_sweep() -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_a_wrong_provider_is_shown_and_fails_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = Provider("wrong", "ours", "advantages", None, lambda inputs: Trial(lambda: None, lambda: "it is off by 1"))
+    wrong = Provider(
+        "wrong", "ours", "advantages", None, lambda inputs: Trial(lambda: None, lambda result: "it is off by 1")
+    )
     table = [*providers("cpu"), wrong]
     monkeypatch.setattr("mmr_kernels.bench.providers.providers", lambda device: table)
     path = tmp_path / "b.json"

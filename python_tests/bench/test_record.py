@@ -1,0 +1,48 @@
+"""Records of measurements: one row per line, nothing lost; and the tables in the docs are those of the records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmr_kernels.bench.record import record, write
+from mmr_kernels.bench.table import Table
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "docs" / "figures"
+
+
+def test_each_row_of_a_table_has_a_line(tmp_path: Path) -> None:
+    content = record(rows=[{"µs": 1.5, "of": {"a": [1, 2]}}, {"µs": 2}], gpu={"copy": 1, "rows": [[1], [2]]}, none=[])
+    write(tmp_path / "r.json", content)
+    text = (tmp_path / "r.json").read_text()
+    assert json.loads(text) == content
+    assert {"command", "machine", "versions"} <= set(content)
+    lines = [line.strip() for line in text.splitlines()]
+    assert '{"µs": 1.5, "of": {"a": [1, 2]}},' in lines
+    assert lines.count("[1],") == lines.count("[2]") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["/usr/bin/python3", "-m", "bench.cpu_parts", "--json", "a b"], "python -m bench.cpu_parts --json 'a b'"),
+        (["/usr/bin/python3", "/opt/bin/mmr-kernels", "bench"], "mmr-kernels bench"),
+    ],
+)
+def test_a_record_has_the_command_as_it_was_typed(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.orig_argv", arguments)
+    assert record()["command"] == said
+
+
+def test_a_table_is_the_same_on_the_screen_and_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("title", ["", "[µs]"], [["cpu", "[1.0]"]])
+    assert table.markdown() == "|  | [µs] |\n| --- | --: |\n| cpu | [1.0] |"
+    table.print()
+    screen = capsys.readouterr().out
+    assert all(word in screen for word in ("title", "[µs]", "cpu", "[1.0]"))

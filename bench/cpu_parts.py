@@ -1,58 +1,81 @@
 """Where a call on the CPU backend spends its time, for docs/cpu.md: the layers of the API, the floor under them, the
 parts of the kernel, and how far the kernel is from what this machine's arithmetic can do.
 
-The parts of the kernel are told apart from outside: ``method="none"`` forms no similarity, ``"smi"`` forms it and adds
-it up, ``"mmr"`` forms it and picks; the dimension is varied to part what grows with it from what doesn't.
+The call is a trainer's: flat, with the size of a group, a mask and details. Its parts are recorded while it runs: the
+op with the arguments that it gets, and the compiled function with those that it gets. The parts of the kernel are told
+apart from outside: ``method="none"`` forms no similarity, ``"smi"`` forms it and adds it up, ``"mmr"`` forms it and
+picks; the dimension is varied to part what grows with it from what doesn't.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
+from unittest import mock
 
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich import print
+from torch.utils._python_dispatch import TorchDispatchMode
 
-import mmr_kernels
-from mmr_kernels import _cpu, ops
-from mmr_kernels.backends.extension import parsed
+from mmr_kernels import _cpu, mmr_advantages
 from mmr_kernels.bench.baselines import loop
-from mmr_kernels.bench.measure import Call, cold_clock, interleaved, summary
+from mmr_kernels.bench.cases import Case, Inputs, make_inputs
+from mmr_kernels.bench.measure import Call, cold_clock, figures
 from mmr_kernels.bench.record import record, write
-from mmr_kernels.options import Options, pack
+from mmr_kernels.bench.table import timings
 
-GROUPS, GROUP_SIZE, DIM = 64, 16, 512
-#: How many times faster than the loop one small group was hoped to be.
-HOPED = 40
-#: A call that comes once, after other work.
-COLD = "1 × 6 × 512: API, once after a loop"
+SMALL, LARGE, SHORT = Case(1, 6, 512), Case(64, 16, 512), Case(64, 16, 16)
 
 
-def op_call(rewards: torch.Tensor, embeddings: torch.Tensor) -> Call:
-    """The op without the API in front of it."""
-    options = pack(*Options(backend="cpu"))
-    return lambda: ops.mmr(rewards, embeddings, options)
+class Parts(NamedTuple):
+    """One call, and what it calls."""
+
+    api: Call
+    op: Call
+    nothing: Call  # an op of the same schema that only makes its outputs: what torch costs alone
+    compiled: Call
 
 
-def floor_call(rewards: torch.Tensor, embeddings: torch.Tensor) -> Call:
-    """An op of the same schema that does nothing but make its output: what torch's dispatcher costs alone."""
-    library = torch.library.Library("mmr_kernels_floor", "DEF")  # type: ignore[no-untyped-call]
-    schema = str(ops.mmr._schema).partition("(")[2]
-    library.define(f"empty({schema}")  # type: ignore[no-untyped-call]
-    implementation = lambda rewards, *rest: torch.empty_like(rewards)  # noqa: E731
-    library.impl("empty", implementation, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-    library.impl("empty", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
-    empty, options = torch.ops.mmr_kernels_floor.empty.default, pack(*Options(backend="cpu"))
-    return lambda library=library: empty(rewards, embeddings, options)  # type: ignore[misc]
+class Ops(TorchDispatchMode):
+    """Notes the last op of this package that is called."""
+
+    called: Any = None
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = op(*args, **(kwargs or {}))
+        if op.namespace == "mmr_kernels":
+            self.called = op, args, kwargs or {}, result
+        return result
 
 
-def kernel_call(rewards: torch.Tensor, embeddings: torch.Tensor, method: str, threads: int) -> Call:
-    """The compiled function alone."""
-    options = parsed(_cpu, Options(method=method))
-    result = torch.empty_like(rewards)
-    return lambda: _cpu.plain(rewards, embeddings, options, 0, result, False, threads)
+def parts(inputs: Inputs, threads: int = 1, **options: Any) -> Parts:
+    """Those of a trainer's call with these options."""
+    rewards, embeddings = inputs.rewards.flatten(), inputs.embeddings.flatten(0, 1)
+    options |= {"valid": torch.ones_like(rewards, dtype=torch.bool), "group_size": inputs.case.group_size}
+
+    def api() -> object:
+        return mmr_advantages(rewards, embeddings, backend="cpu", return_details=True, **options)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)  # the backend passes it on
+    with mock.patch.object(_cpu, "mmr", wraps=_cpu.mmr) as compiled, Ops() as ops:
+        api()
+    torch.set_num_threads(before)
+    op, args, kwargs, outputs = ops.called
+    nothing = _empty_op(op, outputs)
+    function, given = _cpu.mmr, compiled.call_args.args
+    return Parts(api, lambda: op(*args, **kwargs), lambda: nothing(*args, **kwargs), lambda: function(*given))
+
+
+def _empty_op(op: Any, outputs: tuple[torch.Tensor, ...]) -> Any:
+    library = torch.library.Library("mmr_kernels_floor", "FRAGMENT")  # type: ignore[no-untyped-call]
+    name = f"empty_{id(library)}"
+    library.define(name + str(op._schema)[str(op._schema).index("(") :])  # type: ignore[no-untyped-call]
+    make = lambda *_, library=library: tuple(map(torch.empty_like, outputs))  # noqa: E731  # the library must live
+    library.impl(name, make, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    library.impl(name, torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
+    return getattr(torch.ops.mmr_kernels_floor, name).default
 
 
 def main(
@@ -60,58 +83,50 @@ def main(
     seconds: Annotated[float, typer.Option(help="Time to spend on each of the five comparisons.")] = 6.0,
 ) -> None:
     """Measure and print."""
-    generator = torch.Generator().manual_seed(0)
-
-    def inputs(groups: int, size: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.rand(groups, size, generator=generator), torch.randn(groups, size, dim, generator=generator)
-
-    small, large, short = inputs(1, 6, DIM), inputs(GROUPS, GROUP_SIZE, DIM), inputs(GROUPS, GROUP_SIZE, 16)
-    matrix = torch.randn(2048, 2048, generator=generator)
-    times: dict[str, Any] = {}
-    slow: dict[str, Call] = {"1 × 6 × 512: loop": lambda: loop(*small)}
+    small, large, short = (make_inputs(case, "cpu") for case in (SMALL, LARGE, SHORT))
+    one, two = parts(small), parts(large, threads=2)
+    matrix = torch.randn(2048, 2048)
+    slow: dict[str, Call] = {f"{SMALL}: loop": lambda: loop(small.rewards, small.embeddings)}
     layers: dict[str, Call] = {
-        "1 × 6 × 512: API": lambda: mmr_kernels.mmr_advantages(*small),
-        "1 × 6 × 512: op": op_call(*small),
-        "1 × 6 × 512: an op that does nothing": floor_call(*small),
-        "1 × 6 × 512: compiled": kernel_call(*small, "mmr", 1),
+        f"{SMALL}: API": one.api,
+        f"{SMALL}: API, one output of groups in rows": lambda: mmr_advantages(small.rewards, small.embeddings),
+        f"{SMALL}: op": one.op,
+        f"{SMALL}: an op that only makes its outputs": one.nothing,
+        f"{SMALL}: compiled": one.compiled,
     }
-    parts: dict[str, Call] = {
-        "64 × 16 × 512, 2 threads: API": lambda: mmr_kernels.mmr_advantages(*large),
-        "64 × 16 × 512, 2 threads: compiled": kernel_call(*large, "mmr", 2),
-        "64 × 16 × 512, 1 thread: compiled": kernel_call(*large, "mmr", 1),
-        "… similarity summed, nothing picked": kernel_call(*large, "smi", 1),
-        "… no similarity": kernel_call(*large, "none", 1),
-        "… 16 dimensions": kernel_call(*short, "mmr", 1),
-        "bmm": lambda: torch.bmm(large[1], large[1].transpose(1, 2)),
+    kernel: dict[str, Call] = {
+        f"{LARGE}, 2 threads: API": two.api,
+        f"{LARGE}, 2 threads: compiled": two.compiled,
+        f"{LARGE}, 1 thread: compiled": parts(large).compiled,
+        "… similarity summed, nothing picked": parts(large, method="smi").compiled,
+        "… no similarity": parts(large, method="none").compiled,
+        "… 16 dimensions": parts(short).compiled,
+        "bmm": lambda: torch.bmm(large.embeddings, large.embeddings.transpose(1, 2)),
     }
-    for calls in (slow, layers, parts, {"mm 2048": lambda: matrix @ matrix}):
-        times |= {name: summary(samples) for name, samples in interleaved(calls, seconds).items()}
-    as_they_come = interleaved(slow | {COLD: layers["1 × 6 × 512: API"]}, seconds, cold_clock)
-    times[COLD] = summary(as_they_come[COLD])
+    rows = [
+        row for calls in (slow, layers, kernel, {"mm 2048": lambda: matrix @ matrix}) for row in figures(calls, seconds)
+    ]
+    once = f"{SMALL}: API, once after a loop"
+    rows += figures(slow | {once: one.api}, seconds, cold_clock)[1:]
+    timings("a call's parts", rows).print()
 
-    pairs = GROUPS * GROUP_SIZE * (GROUP_SIZE + 1) / 2 * DIM
+    us = {row["name"]: row["median_us"] for row in rows}
+    groups, size, dim = LARGE[:3]
     gflops = {
-        "compiled, 2 threads": 2 * pairs / times["64 × 16 × 512, 2 threads: compiled"]["median_us"] / 1e3,
-        "bmm": 2 * GROUPS * GROUP_SIZE**2 * DIM / times["bmm"]["median_us"] / 1e3,
-        "mm 2048": 2 * 2048**3 / times["mm 2048"]["median_us"] / 1e3,
+        "compiled, 2 threads": groups * size * (size + 1) * dim / us[f"{LARGE}, 2 threads: compiled"] / 1e3,
+        "bmm": 2 * groups * size**2 * dim / us["bmm"] / 1e3,
+        "mm 2048": 2 * 2048**3 / us["mm 2048"] / 1e3,
     }
-    one = {name.partition(": ")[2]: row["median_us"] for name, row in times.items() if name.startswith("1 × 6")}
-    floor = one["an op that does nothing"] + one["compiled"]
+    print({name: f"{value:.0f} GFLOP/s" for name, value in gflops.items()})
+    floor = us[f"{SMALL}: an op that only makes its outputs"] + us[f"{SMALL}: compiled"]
     against_loop = {
-        f"loop / {HOPED}": one["loop"] / HOPED,
-        "floor: an op that does nothing + compiled": floor,
-        "loop / floor": one["loop"] / floor,
-        "loop / API": one["loop"] / one["API"],
+        "floor: an op that only makes its outputs + compiled": floor,
+        "loop / floor": us[f"{SMALL}: loop"] / floor,
+        "loop / API": us[f"{SMALL}: loop"] / us[f"{SMALL}: API"],
     }
-    table = Table("", "µs", "20th–80th percentile")
-    for name, row in times.items():
-        table.add_row(name, f"{row['median_us']:.1f}", f"{row['p20_us']:.1f}–{row['p80_us']:.1f}")
-    console = Console()
-    console.print(table)
-    console.print({name: f"{value:.0f} GFLOP/s" for name, value in gflops.items()})
-    console.print({name: f"{value:.1f}" for name, value in against_loop.items()})
+    print({name: f"{value:.1f}" for name, value in against_loop.items()})
     if json_path:
-        write(json_path, record(times=times, gflops=gflops, against_loop=against_loop))
+        write(json_path, record(rows=rows, gflops=gflops, against_loop=against_loop))
 
 
 if __name__ == "__main__":

@@ -6,25 +6,21 @@ Needs the module and no GPU: tensors lie on the CPU, and the module is told of n
 
 from __future__ import annotations
 
-import argparse
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 
-import mmr_kernels
-from mmr_kernels import backends
+from mmr_kernels import backends, mmr_advantages
 from mmr_kernels.backends import Host, cuda
 from mmr_kernels.backends.extension import arguments
-from mmr_kernels.bench import measure, record
+from mmr_kernels.bench.measure import figures
+from mmr_kernels.bench.record import record, write
+from mmr_kernels.bench.table import timings
 from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
-
-
-def problem(groups: int, size: int, dim: int) -> Problem:
-    """A trainer's plain call."""
-    return Problem(torch.rand(groups, size), torch.randn(groups, size, dim), groups, size, Options())
 
 
 class WithoutLaunch:
@@ -40,38 +36,32 @@ class WithoutLaunch:
         self.module.mmr(*self.nobody, *arguments[3:])
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    chosen = parser.parse_args()
+def main(
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    seconds: Annotated[float, typer.Option(help="Time to spend.")] = 3.0,
+) -> None:
+    """Measure a call with one output and its parts, and print."""
     torch.set_num_threads(1)
     stub: Any = WithoutLaunch()
     cuda._extension = lambda name: stub
     everything = Host(**dict.fromkeys(Host._fields, None))  # the emulator among it: it takes CPU tensors
     backends.this_host = lambda: everything  # type: ignore[assignment]
-    call = problem(64, 16, 512)
-    outputs = allocate_outputs(call)
-    packed = (*stub.nobody, *arguments(stub, call, outputs)[3:])
-    assert call.embeddings is not None
-    embeddings = call.embeddings
-    samples = measure.interleaved(
-        {
-            "output": lambda: allocate_outputs(call),
-            "arguments": lambda: arguments(stub, call, outputs),
-            "binding": lambda: stub.module.mmr(*packed, 0, 0, None),
-            "backends.cuda.run": lambda: cuda.run(call),
-            "mmr_advantages": lambda: mmr_kernels.mmr_advantages(call.rewards, embeddings, backend="cuda"),
-        },
-        chosen.seconds,
-    )
-    figures = {name: measure.summary(taken) for name, taken in samples.items()}
-    for name, row in figures.items():
-        print(f"{name:20} {row['median_us']:6.2f} µs  (p20 {row['p20_us']:.2f}, p80 {row['p80_us']:.2f})")
-    if chosen.json:
-        record.write(chosen.json, record.record(figures=figures))
+    rewards, embeddings = torch.rand(64, 16), torch.randn(64, 16, 512)
+    problem = Problem(rewards, embeddings, 64, 16, Options())
+    outputs = allocate_outputs(problem)
+    packed = (*stub.nobody, *arguments(stub, problem, outputs)[3:])
+    calls = {
+        "output": lambda: allocate_outputs(problem),
+        "arguments": lambda: arguments(stub, problem, outputs),
+        "binding": lambda: stub.module.mmr(*packed, 0, 0, None),
+        "backends.cuda.run": lambda: cuda.run(problem),
+        "mmr_advantages": lambda: mmr_advantages(rewards, embeddings, backend="cuda"),
+    }
+    rows = figures(calls, seconds)
+    timings("host cost of the CUDA backend", rows).print()
+    if json_path:
+        write(json_path, record(rows=rows))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

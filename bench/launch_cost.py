@@ -6,18 +6,20 @@ Needs triton and no GPU. Tensors lie on the CPU, kernels are compiled for sm_90 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import triton
+import typer
 from triton.backends.compiler import GPUTarget
 
 from mmr_kernels.backends import triton as backend
 from mmr_kernels.backends.triton.advantages import mmr_kernel
-from mmr_kernels.bench import measure, record
+from mmr_kernels.bench.measure import Call, figures
+from mmr_kernels.bench.record import record, write
+from mmr_kernels.bench.table import timings
 from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
@@ -44,51 +46,37 @@ class NoDevice:
         return lambda *arguments: None
 
 
-def problem(groups: int, size: int, dim: int) -> Problem:
-    """A trainer's plain call."""
-    embeddings = torch.randn(groups, size, dim, dtype=torch.bfloat16)
-    return Problem(torch.rand(groups, size), embeddings, groups, size, Options())
+def layers(size: int) -> dict[str, Call]:
+    """A call with one output, for groups of this size, and its parts."""
+    embeddings = torch.randn(16, size, 1024, dtype=torch.bfloat16)
+    problem = Problem(torch.rand(16, size), embeddings, 16, size, Options())
+    outputs = allocate_outputs(problem)
+    buffers = backend.buffers(problem, outputs)
+    arguments, constants, options = backend.launch_arguments(problem, outputs, *buffers, amd=False)
+    named = dict(options)
+    return {
+        "outputs and scratch": lambda: backend.buffers(problem, allocate_outputs(problem)),
+        "arguments": lambda: backend.launch_arguments(problem, outputs, *buffers, amd=False),
+        "launch by Triton's launcher": lambda: mmr_kernel[(16,)](*arguments, *constants, **named),
+        "launch by the kept handle": lambda: backend._start(mmr_kernel, (16,), arguments, constants, options),
+        "backends.triton.run": lambda: backend.run(problem),
+    }
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    chosen = parser.parse_args()
+def main(
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    seconds: Annotated[float, typer.Option(help="Time to spend on each of the two sizes.")] = 2.0,
+) -> None:
+    """Measure and print."""
     triton.runtime.driver.set_active(NoDevice())
     torch.set_num_threads(1)
-    rows = {}
-    for size in (8, 128):
-        call = problem(16, size, 1024)
-        outputs = allocate_outputs(call)
-        buffers = backend.buffers(call, outputs)
-        arguments, constants, options = backend.launch_arguments(call, outputs, *buffers, amd=False)
-        named = dict(options)
-
-        def tritons_launcher(a: Any = arguments, c: Any = constants, o: Any = named) -> None:
-            mmr_kernel[(16,)](*a, *c, **o)
-
-        def our_handle(a: Any = arguments, c: Any = constants, o: Any = options) -> None:
-            backend._start(mmr_kernel, (16,), a, c, o)
-
-        samples = measure.interleaved(
-            {
-                "outputs and scratch": lambda call=call: backend.buffers(call, allocate_outputs(call)),
-                "arguments": lambda call=call, o=outputs, b=buffers: backend.launch_arguments(call, o, *b, amd=False),
-                "launch by Triton's launcher": tritons_launcher,
-                "launch by the kept handle": our_handle,
-                "backends.triton.run": lambda call=call: backend.run(call),
-            },
-            chosen.seconds,
-        )
-        rows[size] = {name: measure.summary(taken) for name, taken in samples.items()}
-        for name, figures in rows[size].items():
-            spread = f"p20 {figures['p20_us']:.1f}, p80 {figures['p80_us']:.1f}"
-            print(f"G = {size:4}  {name:30} {figures['median_us']:7.1f} us  ({spread})")
-    if chosen.json:
-        record.write(chosen.json, record.record(rows=rows))
+    rows = [{"group_size": size, **row} for size in (8, 128) for row in figures(layers(size), seconds)]
+    timings(
+        "host cost of the Triton backend", [row | {"name": f"G = {row['group_size']}: {row['name']}"} for row in rows]
+    ).print()
+    if json_path:
+        write(json_path, record(rows=rows))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -6,14 +6,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 Call = Callable[[], object]
 #: Microseconds of one call.
 Clock = Callable[[Call], float]
 
 FEWEST_TURNS = 5
-
-
 #: Seconds for which a call is run untimed before it is timed: one call of a few microseconds doesn't warm caches up.
 WARM_UP = 200e-6
 
@@ -60,6 +59,11 @@ def summary(samples: list[float]) -> dict[str, float]:
     """Median and 20th and 80th percentile, interpolated between samples and never beyond them."""
     cuts = statistics.quantiles(samples, n=5, method="inclusive")
     return {"median_us": statistics.median(samples), "p20_us": cuts[0], "p80_us": cuts[3]}
+
+
+def figures(calls: dict[str, Call], seconds: float, clock: Clock = wall_clock) -> list[dict[str, Any]]:
+    """A row per call, taken in turns: its ``name`` and ``summary``."""
+    return [{"name": name, **summary(samples)} for name, samples in interleaved(calls, seconds, clock).items()]
 
 
 def ratio(samples: list[float], base: list[float]) -> float:

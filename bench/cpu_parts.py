@@ -65,7 +65,11 @@ def parts(inputs: Inputs, threads: int = 1, **options: Any) -> Parts:
     op, args, kwargs, outputs = ops.called
     nothing = _empty_op(op, outputs)
     function, given = _cpu.mmr, compiled.call_args.args
-    return Parts(api, lambda: op(*args, **kwargs), lambda: nothing(*args, **kwargs), lambda: function(*given))
+
+    def compiled_call(alive: object = (args, kwargs, outputs)) -> object:  # it is given their addresses
+        return function(*given)
+
+    return Parts(api, lambda: op(*args, **kwargs), lambda: nothing(*args, **kwargs), compiled_call)
 
 
 def _empty_op(op: Any, outputs: tuple[torch.Tensor, ...]) -> Any:

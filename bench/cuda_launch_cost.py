@@ -23,17 +23,29 @@ from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
 
+#: Places of the number of completions and of groups among ``extension.arguments``.
+COUNTS = slice(4, 6)
+
+
 class WithoutLaunch:
     """The module, told of no groups."""
 
     def __init__(self) -> None:
         self.module: Any = importlib.import_module("mmr_kernels._cuda")
-        self.nobody = torch.empty(0, 16), torch.empty(0, 16, 512), 0
-        self.Options = self.module.Options
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
 
     def mmr(self, *arguments: object) -> None:
         """As the module's."""
-        self.module.mmr(*self.nobody, *arguments[3:])
+        self.module.mmr(*nobody(arguments))
+
+
+def nobody(arguments: tuple[object, ...]) -> list[object]:
+    """The arguments of the module's function, of no completions in no groups."""
+    changed = list(arguments)
+    changed[COUNTS] = 0, 0
+    return changed
 
 
 def main(
@@ -49,11 +61,11 @@ def main(
     rewards, embeddings = torch.rand(64, 16), torch.randn(64, 16, 512)
     problem = Problem(rewards, embeddings, 64, 16, Options())
     outputs = allocate_outputs(problem)
-    packed = (*stub.nobody, *arguments(stub, problem, outputs)[3:])
+    packed = (*nobody(arguments(stub, problem, outputs)), 0, 0, None)
     calls = {
         "output": lambda: allocate_outputs(problem),
         "arguments": lambda: arguments(stub, problem, outputs),
-        "binding": lambda: stub.module.mmr(*packed, 0, 0, None),
+        "binding": lambda: stub.module.mmr(*packed),
         "backends.cuda.run": lambda: cuda.run(problem),
         "mmr_advantages": lambda: mmr_advantages(rewards, embeddings, backend="cuda"),
     }

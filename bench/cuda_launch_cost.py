@@ -22,7 +22,6 @@ from mmr_kernels.bench.table import timings
 from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem, allocate_outputs
 
-
 #: Places of the number of completions and of groups among ``extension.arguments``.
 COUNTS = slice(4, 6)
 

@@ -71,7 +71,9 @@ def _along_own_order(
             scores = np.where(left, lam * r - (1 - lam) * m, -np.inf)
             best, score = np.max(scores), scores[pick]
             allowed = float(relative(tolerance, best)) + 2 * slack
-            assert best - score <= allowed, f"pick {step} is {pick} with score {score}, {best - score} below the best left"
+            assert best - score <= allowed, (
+                f"pick {step} is {pick} with score {score}, {best - score} below the best left"
+            )
             expected[pick], nearest[pick] = score, m[pick]
         left[pick] = False
         m = np.maximum(m, s[:, pick])

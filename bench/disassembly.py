@@ -1,4 +1,4 @@
-"""Reads what a kernel became: its instructions, its loops, and the cycles one warp needs for a turn of its greedy loop."""
+"""Reads what a kernel became: its instructions, its loops, the cycles one warp needs for a turn of its greedy loop."""
 
 from __future__ import annotations
 

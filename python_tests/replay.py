@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from oracle import Case, Oracle
-from tolerance import CONTRACT, ROUNDING, relative
+from tolerance import CONTRACT, COSINE, ROUNDING, relative
 
 from mmr_kernels import MMRResult
 
@@ -57,25 +57,26 @@ def _along_own_order(
     case: Case, r: np.ndarray, s: np.ndarray, lam: float, rank: np.ndarray, tolerance: float, slack: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """New rewards and m of one scope, in the order that the ranks claim, each pick checked."""
-    valid = np.isfinite(r)
+    left = np.isfinite(r)
     order = [int(place) for place in np.argsort(rank, kind="stable") if rank[place] >= 0]
-    assert np.array_equal(np.sort(rank[valid]), np.arange(valid.sum())), f"ranks {rank} don't count the valid members"
-    assert np.all(rank[~valid] == -1), "selection_rank is -1 exactly where not valid"
-    expected, nearest = np.full(len(r), np.nan), np.zeros(len(r))
+    assert np.array_equal(np.sort(rank[left]), np.arange(left.sum())), f"ranks {rank} don't count the valid members"
+    assert np.all(rank[~left] == -1), "selection_rank is -1 exactly where not valid"
+    expected, nearest, m = np.full(len(r), np.nan), np.zeros(len(r)), np.zeros(len(r))
     for step, pick in enumerate(order):
-        left, picked = order[step:], order[:step]
         if step == 0:
-            lowest_best = min(i for i in left if r[i] == max(r[left]))
+            lowest_best = int(np.argmax(np.where(left, r, -np.inf)))
             assert pick == lowest_best, f"first pick is {pick}, the lowest index of highest reward is {lowest_best}"
             expected[pick] = ORACLE.first_value(case, r[pick], lam)
-            continue
-        m = {i: max(0.0, s[i, picked].max()) for i in left}
-        scores = {i: lam * r[i] - (1 - lam) * m[i] for i in left}
-        best = max(scores.values())
-        behind = best - scores[pick]
-        allowed = float(relative(tolerance, best)) + 2 * slack
-        assert behind <= allowed, f"pick {step} is {pick} with score {scores[pick]}, {behind} below the best left"
-        expected[pick], nearest[pick] = scores[pick], m[pick]
+        else:
+            scores = np.where(left, lam * r - (1 - lam) * m, -np.inf)
+            best, score = np.max(scores), scores[pick]
+            allowed = float(relative(tolerance, best)) + 2 * slack
+            assert best - score <= allowed, (
+                f"pick {step} is {pick} with score {score}, {best - score} below the best left"
+            )
+            expected[pick], nearest[pick] = score, m[pick]
+        left[pick] = False
+        m = np.maximum(m, s[:, pick])
     return expected, nearest
 
 
@@ -92,6 +93,8 @@ def _submodular(case: Case, r: np.ndarray, s: np.ndarray, rounding: float) -> tu
     expected = ORACLE.submodular(r, s)
     divisor = np.abs(np.sum(s[:, valid], axis=1) + 1e-6)
     noise = rounding * (np.sum(np.abs(s[:, valid]), axis=1) + len(r) * _largest_square(case, s))
+    if case.similarity is None and case.option("normalize"):
+        noise += COSINE * np.sum(valid)
     with np.errstate(divide="ignore", invalid="ignore"):
         extra = np.where(noise < divisor / 2, 2 * np.abs(expected) * noise / divisor, np.inf)
     return expected, extra
@@ -125,7 +128,7 @@ def _check_advantages(case: Case, new: np.ndarray, got: np.ndarray, tolerance: f
             divisor = case.option("eps")
             divisor += ORACLE.group_deviation(new[members] if case.option("scale") == "group" else new[valid])
         errors[members] += noise * (1 + np.abs(expected[members])) / divisor
-    in_company = {i for group in case.groups for i in group if valid[i] and sum(valid[group]) > 1}
+    in_company = {i for group in case.groups if np.sum(valid[group]) > 1 for i in group if valid[i]}
     alone = [i for i in range(len(new)) if i not in in_company]
     assert np.all(got[alone] == 0), "not valid, or the only valid one of its group: advantage exactly 0"
     _close("advantages", got, expected, errors)

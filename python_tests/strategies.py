@@ -25,14 +25,15 @@ def generators(draw: st.DrawFn) -> np.random.Generator:
 
 
 @st.composite
-def layouts(draw: st.DrawFn, rng: np.random.Generator) -> tuple[str, list[list[int]], dict[str, Any]]:
+def layouts(draw: st.DrawFn, rng: np.random.Generator, stretch: int) -> tuple[str, list[list[int]], dict[str, Any]]:
     """Kind, groups, and the arguments that say so."""
     kind = draw(st.sampled_from(LAYOUTS))
     if kind in ("2d", "group_size"):
         num_groups, size = draw(st.integers(1, 4)), draw(st.integers(1, 20) | st.sampled_from([31, 32, 33, 40]))
+        size = size * stretch - int(rng.integers(stretch))
         groups = np.arange(num_groups * size).reshape(num_groups, size).tolist()
         return kind, groups, {} if kind == "2d" else {"group_size": size}
-    sizes = draw(st.lists(st.integers(0, 12), min_size=1, max_size=5))
+    sizes = [size * stretch for size in draw(st.lists(st.integers(0, 12), min_size=1, max_size=5))]
     offsets = np.cumsum([0, *sizes])
     groups = [list(range(start, stop)) for start, stop in itertools.pairwise(offsets)]
     if kind == "offsets":
@@ -69,8 +70,10 @@ def reward_values(draw: st.DrawFn, rng: np.random.Generator, count: int) -> torc
 
 
 @st.composite
-def embedding_values(draw: st.DrawFn, rng: np.random.Generator, count: int) -> torch.Tensor:
-    dim = draw(st.sampled_from(DIMENSIONS))
+def embedding_values(
+    draw: st.DrawFn, rng: np.random.Generator, count: int, dimensions: tuple[int, ...]
+) -> torch.Tensor:
+    dim = draw(st.sampled_from(dimensions))
     kind = draw(st.sampled_from(["normal", "clusters", "one_hot"]))
     if kind == "normal":
         values = rng.normal(size=(count, dim))
@@ -123,10 +126,10 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def cases(draw: st.DrawFn, **fixed: Any) -> Case:
-    """A call of the op, some options fixed."""
+def cases(draw: st.DrawFn, stretch: int = 1, dimensions: tuple[int, ...] = DIMENSIONS, **fixed: Any) -> Case:
+    """A call of the op, some options fixed; ``stretch``: how many times larger groups are than suits an interpreter."""
     rng = draw(generators())
-    kind, groups, layout = draw(layouts(rng))
+    kind, groups, layout = draw(layouts(rng, stretch))
     count = sum(len(group) for group in groups)
     shape = (len(groups), len(groups[0])) if kind == "2d" else (count,)
     chosen = {**draw(options()), **fixed}
@@ -145,6 +148,6 @@ def cases(draw: st.DrawFn, **fixed: Any) -> Case:
         blocks = (1, count) if chosen["scope"] == "batch" else (len(groups), len(groups[0]))
         case.similarity = draw(similarity_values(rng, *blocks))
     else:
-        embeddings = draw(embedding_values(rng, count))
+        embeddings = draw(embedding_values(rng, count, dimensions))
         case.embeddings = embeddings.reshape(*shape, embeddings.shape[-1])
     return case

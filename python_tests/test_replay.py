@@ -59,3 +59,16 @@ def test_method_none_needs_no_embeddings(backend: str, device: torch.device) -> 
     plain = mmr_advantages(case.rewards.to(device), method="none", backend=backend)
     expected = torch.tensor([[0.866, -0.866, -0.866, 0.866], [0.0, 0.0, 0.0, 0.0]])
     torch.testing.assert_close(plain.cpu(), expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("dim", [3, 8, 64])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_copies_round_alike_and_smi_adds_them_up(backend: str, device: torch.device, seed: int, dim: int) -> None:
+    """A sum of 551 cosines that nearly vanishes, of which 550 are one number, with one and the same rounding."""
+    copies, generator = 550, torch.Generator().manual_seed(seed)
+    one, other = torch.linalg.qr(torch.randn(dim, 2, generator=generator, dtype=torch.float64)).Q.T
+    cosine = -1.02 / copies
+    copied = cosine * one + (1 - cosine**2) ** 0.5 * other
+    embeddings = torch.stack([one, *[copied] * copies]).float().unsqueeze(0)
+    case = Case.uniform(torch.rand(1, copies + 1, generator=generator), embeddings, method="smi", scale="none")
+    check(case, case.run(backend, device))

@@ -15,6 +15,11 @@ FLOAT64 = 1e-12
 #: standard deviation or SMI's sum of similarities then enlarges is this.
 ROUNDING = 1e-6
 
+#: The rounding of one cosine in float32: the norm and the quotient of each row round twice, the products and their sums
+#: about four times, each by at most 2^-24 of a number that is at most 1. It doesn't shrink with the cosine, and copies
+#: of a row round alike: a sum of n cosines may be off by n times this, however small the sum is.
+COSINE = 8 * 2.0**-24
+
 #: Against the float64 truth a kernel's error is at most twice that of the plain float32 code (the "torch" backend)
 #: plus ``ROUNDING``: a bound that follows the difficulty of the case, where a fixed number would be loose for easy
 #: ones and wrong for hard ones.

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmr_kernels.bench.measure import machine, versions
+from mmr_kernels.bench.record import machine, versions
 
 PACKAGES = ("scipy", "scikit-learn", "trl", "transformers")
 Row = dict[str, Any]

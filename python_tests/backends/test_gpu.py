@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from typing import Any
 
 import pytest
@@ -127,3 +130,92 @@ def test_alignment_is_not_assumed(kernel: str) -> None:
     shifted = room[1:].view_as(embeddings).copy_(embeddings)
     first = mmr_advantages(rewards, embeddings, backend=kernel)
     torch.testing.assert_close(mmr_advantages(rewards, shifted, backend=kernel), first, rtol=1e-5, atol=1e-5)
+
+
+BESIDE = [
+    (512, 8, {}),
+    (64, 33, {}),
+    (32, 128, {}),
+    (16, 200, {}),
+    (2, 700, {}),
+    (64, 16, {"scope": "batch"}),
+    (8, 16, {"scope": "batch", "scale": "batch"}),
+    (100, 64, {"scale": "batch"}),
+]
+
+
+@pytest.mark.parametrize(("groups", "size", "options"), BESIDE, ids=str)
+def test_bits_do_not_depend_on_what_else_the_device_does(
+    kernel: str, groups: int, size: int, options: dict[str, Any]
+) -> None:
+    """A hundred calls, while another stream multiplies matrices."""
+    rewards, embeddings = inputs(groups, size, dim=256, dtype=torch.bfloat16)
+    first = mmr_advantages(rewards, embeddings, backend=kernel, **options)
+    busy, other = torch.randn(4096, 4096, device="cuda"), torch.cuda.Stream()
+    for turn in range(100):
+        if turn % 10 == 0:
+            with torch.cuda.stream(other):
+                _ = busy @ busy
+        assert torch.equal(mmr_advantages(rewards, embeddings, backend=kernel, **options), first), f"turn {turn}"
+
+
+def test_threads_with_streams_of_their_own(kernel: str) -> None:
+    wrong: list[object] = []
+
+    def work(seed: int) -> None:
+        try:
+            rewards, embeddings = inputs(16, 24 + seed)
+            torch.cuda.synchronize()
+            with torch.cuda.stream(torch.cuda.Stream()):
+                first = mmr_advantages(rewards, embeddings, backend=kernel)
+                calls = (mmr_advantages(rewards, embeddings, backend=kernel) for _ in range(100))
+                wrong.extend(seed for result in calls if not torch.equal(first, result))
+        except Exception as error:  # a thread's error would be printed and no more
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+FIRST_CALL = """
+import torch
+from mmr_kernels import mmr_advantages
+rewards, embeddings = torch.rand(4, 8, device="cuda"), torch.randn(4, 8, 64, device="cuda")
+torch.cuda.synchronize()
+graph = torch.cuda.CUDAGraph()
+with torch.cuda.graph(graph):
+    captured = mmr_advantages(rewards, embeddings, backend="{kernel}")
+graph.replay()
+assert torch.equal(captured, mmr_advantages(rewards, embeddings, backend="{kernel}"))
+"""
+
+
+def test_the_first_call_of_a_process_may_lie_within_a_capture(kernel: str) -> None:
+    program = [sys.executable, "-c", FIRST_CALL.format(kernel=kernel)]
+    ended = subprocess.run(program, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_torch_compile_may_put_it_into_a_graph(kernel: str) -> None:
+    rewards, embeddings = inputs(4, 16)
+    expected = mmr_advantages(rewards * 2, embeddings, backend=kernel)
+
+    @torch.compile(fullgraph=True, mode="reduce-overhead")
+    def compiled(rewards: torch.Tensor, embeddings: torch.Tensor) -> Any:
+        return mmr_advantages(rewards * 2, embeddings, backend=kernel) + 0
+
+    for _ in range(4):
+        assert torch.equal(compiled(rewards, embeddings).clone(), expected)
+
+
+def test_offsets_out_of_range_do_no_harm(kernel: str) -> None:
+    """On a device nobody reads them beforehand: a group is then some other group, and no access is out of bounds."""
+    rewards, embeddings = (tensor.flatten(0, 1) for tensor in inputs(1, 10))
+    offsets = torch.tensor([0, 90, 3, -7, 10], device="cuda")
+    result = mmr_advantages(rewards, embeddings, group_offsets=offsets, backend=kernel)
+    torch.cuda.synchronize()
+    assert result.shape == rewards.shape

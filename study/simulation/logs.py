@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mmr_kernels import MMRResult, mmr_advantages
-from mmr_kernels.integrations.trl.metrics import metrics
-from mmr_kernels.integrations.trl.scoring import Scored
+from mmr_kernels.integrations.metrics import metrics
+from mmr_kernels.integrations.scored import Scored
 from study.simulation import policy
 from study.simulation.arms import Arm, similarity_of
 from study.simulation.families import Family, Setting

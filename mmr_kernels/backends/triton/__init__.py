@@ -141,7 +141,7 @@ def _launch(problem: Problem, outputs: MMRResult) -> None:
 def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor | None]:
     """Room for similarities that don't fit on chip, and for reweighted rewards that other programs or warps read."""
     count = problem.num_completions
-    members, _, tile, *_ = configuration(problem)
+    members = configuration(problem).members
     options = problem.options
     through_scratch = options.method != "none" and problem.similarity is None and members > 32
     passes_on = outputs.reweighted_rewards is None and (options.scope == "batch" or options.scale == "batch")

@@ -1,6 +1,6 @@
 """``python -m bench.triton_tune``: looks for better rows of ``backends.triton.CONFIGURATIONS`` and prints them.
 
-Needs a GPU; has not run on one yet. Times are ``mmr-kernels bench``'s: the device's clock, the last cache swept.
+Needs a GPU; has not run on one yet. Times are ``mmr-kernels bench``'s: the device's, by graph replay.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ import torch
 
 from mmr_kernels import mmr_advantages
 from mmr_kernels.backends import this_host, triton
-from mmr_kernels.bench.gpu import device_clock
-from mmr_kernels.bench.measure import interleaved
+from mmr_kernels.bench.cases import Case, Inputs, make_inputs
+from mmr_kernels.bench.gpu import captured, device_clock
+from mmr_kernels.bench.measure import Call, interleaved
+
+
+def call(inputs: Inputs) -> Call:
+    """The call that is timed."""
+    return lambda: mmr_advantages(inputs.rewards, inputs.embeddings, backend="triton")
 
 
 def tune(groups: int, dim: int, seconds: float) -> None:
     """Every row against its neighbours; prints those that were beaten by a tenth or more."""
-    clock = device_clock()
     for (members, width), row in list(triton.CONFIGURATIONS.items()):
         if members > 512:
             continue
-        rewards = torch.rand(groups, members, device="cuda")
-        dtype = torch.bfloat16 if width == 2 else torch.float32
-        embeddings = torch.randn(groups, members, dim, device="cuda").to(dtype)
+        inputs = make_inputs(Case(groups, members, dim, "bfloat16" if width == 2 else "float32"), "cuda")
         times = {}
         blocks, warps = (row.block_dim // 2, row.block_dim, 2 * row.block_dim), (row.num_warps, 2 * row.num_warps)
         for block, warp, stages in itertools.product(blocks, warps, (2, 3, 4, 5)):
@@ -35,11 +38,7 @@ def tune(groups: int, dim: int, seconds: float) -> None:
             candidate = row._replace(block_dim=block, num_warps=warp, num_stages=stages)
             triton.CONFIGURATIONS[members, width] = candidate
             try:
-                samples = interleaved(
-                    {"call": lambda r=rewards, e=embeddings: mmr_advantages(r, e, backend="triton")},
-                    seconds,
-                    clock=clock,
-                )
+                samples = interleaved({"call": captured(call, inputs)}, seconds, device_clock)
                 times[candidate] = statistics.median(samples["call"])
             except RuntimeError as error:  # more shared memory than the device has
                 print(f"# {candidate}: {error}", file=sys.stderr)

@@ -49,21 +49,25 @@ GRID = list(
 )
 
 
+def of_two_rewards(folder: Path, scale: Any, aggregation: str, scope: str, **options: Any) -> Any:
+    """A trainer with two reward functions of different weights."""
+    args = tiny.config(
+        folder,
+        scale_rewards=scale,
+        multi_objective_aggregation=aggregation,
+        reward_weights=[1.0, 2.0],
+        per_device_train_batch_size=12,
+        mmr_scope=scope,
+        **options,
+    )
+    return tiny.trainer(args, [tiny.GivenRewards(REWARDS, "one"), tiny.GivenRewards(OTHER, "two")])
+
+
 @pytest.mark.parametrize(("scale", "aggregation", "scope", "training"), GRID)
 def test_every_scaling_aggregation_and_scope_in_training_and_evaluation(
     scale: Any, aggregation: str, scope: str, training: bool, tmp_path: Path
 ) -> None:
-    args = tiny.config(
-        tmp_path,
-        scale_rewards=scale,
-        multi_objective_aggregation=aggregation,
-        reward_weights=[1.0, 2.0],
-        num_generations_eval=3,
-        per_device_train_batch_size=12,
-        mmr_scope=scope,
-    )
-    functions = [tiny.GivenRewards(REWARDS, "one"), tiny.GivenRewards(OTHER, "two")]
-    trainer = tiny.trainer(args, functions)
+    trainer = of_two_rewards(tmp_path, scale, aggregation, scope, num_generations_eval=3)
     output = tiny.batch(trainer, 12, training)
     group_size = 4 if training else 3
     rewards = tiny.defined_rewards([REWARDS, OTHER], [1.0, 2.0], group_size, aggregation)
@@ -81,17 +85,8 @@ def test_every_scaling_aggregation_and_scope_in_training_and_evaluation(
 def test_method_none_is_plain_grpo(
     scale: Any, aggregation: str, scope: str, training: bool, generations_eval: int, tmp_path: Path
 ) -> None:
-    args = tiny.config(
-        tmp_path,
-        scale_rewards=scale,
-        multi_objective_aggregation=aggregation,
-        reward_weights=[1.0, 2.0],
-        num_generations_eval=generations_eval,
-        per_device_train_batch_size=12,
-        mmr_method="none",
-        mmr_scope=scope,
-    )
-    trainer = tiny.trainer(args, [tiny.GivenRewards(REWARDS, "one"), tiny.GivenRewards(OTHER, "two")])
+    options = {"num_generations_eval": generations_eval, "mmr_method": "none"}
+    trainer = of_two_rewards(tmp_path, scale, aggregation, scope, **options)
     output = tiny.batch(trainer, 12, training)
     torch.testing.assert_close(output["advantages"], trainer.plain_advantages, rtol=1e-5, atol=2e-6)
     assert trainer._mmr_embedder is None
@@ -122,28 +117,18 @@ def test_each_option_reaches_the_op(options: dict[str, Any], tmp_path: Path) -> 
 
 
 def test_a_given_embedder_wins_over_the_config(tmp_path: Path) -> None:
-    seen: list[list[str]] = []
-
-    def embed(texts: list[str]) -> torch.Tensor:
-        seen.append(texts)
-        return torch.eye(len(texts))
-
-    trainer = tiny.trainer(tiny.config(tmp_path, mmr_embedder="lexical"), REWARDS, embedder=embed)
+    seen = tiny.Seen()
+    trainer = tiny.trainer(tiny.config(tmp_path, mmr_embedder="lexical"), REWARDS, embedder=seen)
     output = tiny.batch(trainer, 8)
-    assert seen == [list(dict.fromkeys(tiny.TEXTS[:8]))], "each distinct text once"
+    assert seen == list(dict.fromkeys(tiny.TEXTS[:8])), "each distinct text once"
     embeddings = torch.eye(7)[[0, 0, 1, 2, 3, 4, 5, 6]]
     rewards = tiny.defined_rewards([REWARDS[:8]], [1.0], 4, "sum_then_normalize")
     assert torch.equal(output["advantages"], mmr_advantages(torch.tensor(rewards), embeddings, group_size=4))
 
 
 def test_conversations_embed_what_the_assistant_wrote(tmp_path: Path) -> None:
-    seen: list[str] = []
-
-    def embed(texts: list[str]) -> torch.Tensor:
-        seen.extend(texts)
-        return torch.eye(len(texts))
-
-    trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, conversational=True, embedder=embed)
+    seen = tiny.Seen()
+    trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, conversational=True, embedder=seen)
     tiny.batch(trainer, 8)
     assert seen == list(dict.fromkeys(tiny.TEXTS[:8]))
 

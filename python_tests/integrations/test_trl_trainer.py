@@ -21,8 +21,8 @@ from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRGRPOTrainer, MMRMixin
 REWARDS: list[float | None] = [1.0, 0.0, 1.0, 0.5, None, 2.0, 2.0, -1.0]
 
 
-def plain(folder: Path) -> dict[str, Any]:
-    """The options of a config without MMR's."""
+def of_trl(folder: Path) -> dict[str, Any]:
+    """The options of TRL's own config."""
     options = vars(tiny.config(folder))
     names = ("output_dir", "per_device_train_batch_size", "num_generations", "max_steps", "save_strategy", "report_to")
     return {name: options[name] for name in names} | {"use_cpu": True, "bf16": False}
@@ -34,8 +34,8 @@ def advantages(tmp_path: Path) -> torch.Tensor:
     return tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS), 8)["advantages"]
 
 
-def test_the_drop_in_trains_from_a_plain_config(advantages: torch.Tensor, tmp_path: Path) -> None:
-    trainer = tiny.trainer(GRPOConfig(**plain(tmp_path)), REWARDS, MMRGRPOTrainer)
+def test_the_drop_in_trains_from_the_config_of_trl(advantages: torch.Tensor, tmp_path: Path) -> None:
+    trainer = tiny.trainer(GRPOConfig(**of_trl(tmp_path)), REWARDS, MMRGRPOTrainer)
     before = [weights.clone() for weights in trainer.model.parameters()]
     trainer.train()
     assert torch.equal(trainer.mmr_scored.advantages, advantages)
@@ -43,7 +43,7 @@ def test_the_drop_in_trains_from_a_plain_config(advantages: torch.Tensor, tmp_pa
 
 
 def test_attached_to_a_trainer_that_exists(advantages: torch.Tensor, tmp_path: Path) -> None:
-    trainer = tiny.trainer(GRPOConfig(**plain(tmp_path)), REWARDS, GRPOTrainer)
+    trainer = tiny.trainer(GRPOConfig(**of_trl(tmp_path)), REWARDS, GRPOTrainer)
     assert attach_mmr(trainer) is trainer
     assert torch.equal(tiny.batch(trainer, 8)["advantages"], advantages)
     with pytest.raises(TypeError, match="has MMR already"):
@@ -67,7 +67,7 @@ def test_in_front_of_another_trainer(advantages: torch.Tensor, tmp_path: Path) -
     class MyConfig(MMROptions, GMPOConfig):
         pass
 
-    trainer = tiny.trainer(MyConfig(**plain(tmp_path)), REWARDS, MyTrainer)
+    trainer = tiny.trainer(MyConfig(**of_trl(tmp_path)), REWARDS, MyTrainer)
     trainer.train()
     assert torch.equal(trainer.mmr_scored.advantages, advantages)
 
@@ -105,13 +105,8 @@ def test_completions_from_vllm(mode: str, advantages: torch.Tensor, tmp_path: Pa
 
 def test_what_tools_answered_is_not_embedded(tmp_path: Path) -> None:
     call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
-    seen: list[str] = []
-
-    def embed(texts: list[str]) -> torch.Tensor:
-        seen.extend(texts)
-        return torch.eye(len(texts))
-
-    trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, conversational=True, embedder=embed)
+    seen = tiny.Seen()
+    trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, conversational=True, embedder=seen)
     trainer.tools = [len]
 
     def generate(prompts: list[Any]) -> tuple[Any, ...]:

@@ -138,7 +138,7 @@ def predicted_steps(
     steps: int = STEPS,
     length: int = LENGTH,
 ) -> float:
-    """Steps to target of the policy that follows the expected gradient; ``steps`` if it never arrives."""
+    """Steps to target along the expected gradient, without noise; ``steps`` if it never arrives."""
     logits, success = family.logits(), torch.tensor(family.success, dtype=torch.float64)
     for step in range(steps):
         p = logits.softmax(-1)

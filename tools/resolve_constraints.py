@@ -1,13 +1,12 @@
 """``make resolve``: does ``constraints.txt`` resolve with every extra, on Linux, as the package index has it?
 
-Nothing is installed. Wheels that the machine keeps on its disk are left out (a local build of torch may require less
-than the index's), for what is asked is what a user's pip finds. Prints what would be downloaded, and how large it is.
+Nothing is installed. A local build of a pinned version (of torch, say, which may require less than the index's) is left
+out, for what is asked is what a user's pip finds. Prints what would be downloaded, and how large it is.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-INDEX_ALONE = {"PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
 
 
 def requirements() -> list[str]:
@@ -32,13 +30,15 @@ def requirements() -> list[str]:
 def resolve(python: str) -> list[dict[str, str]]:
     """Name, version and address of each wheel; SystemExit with pip's words where there is no solution."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
+        report, exact = Path(folder) / "report.json", Path(folder) / "constraints.txt"
+        # "===" takes this very version, where "==" takes a local build of it too, as torch 2.13.0+cpu.
+        exact.write_text((ROOT / "constraints.txt").read_text().replace("==", "==="))
         command = [
             sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--target", folder,
-            "--python-version", python, "--only-binary=:all:", "--constraint", str(ROOT / "constraints.txt"),
+            "--python-version", python, "--only-binary=:all:", "--constraint", str(exact),
             "--report", str(report), *requirements(),
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | INDEX_ALONE)
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"constraints.txt has no solution for Python {python}:\n{done.stderr}")
         installs = json.loads(report.read_text())["install"]

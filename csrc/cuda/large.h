@@ -217,24 +217,20 @@ struct LargeScope {
         }
     }
 
-    MMR_DEVICE void divide_by_density() const {
+    MMR_DEVICE void without_picks() const {
         MMR_PHASE("density, large");
         for (int i = thread_index(); i < count; i += block_threads) nearest.store(i, 0);
-        for (int j = 0; j < count; ++j) {
+        for (int j = 0; p.needs_similarity() && j < count; ++j) {
             if (!buffers.takes_part(range.row(j))) continue;
             prepare_column(j);
 #pragma unroll 4
             for (int i = thread_index(); i < count; i += block_threads)
                 nearest.store(i, nearest.load(i) + similarity_to(i, j));
         }
-        without_ranks([&](int i, float reward) { return reward / (nearest.load(i) + density_guard); });
-    }
-
-    template <class NewReward>
-    MMR_DEVICE void without_ranks(NewReward new_reward) const {
         for (int i = thread_index(); i < count; i += block_threads) {
             const int64_t row = range.row(i);
-            write(row, buffers.takes_part(row) ? new_reward(i, buffers.rewards.load(row)) : NAN, -1, 0);
+            const float reward = buffers.rewards.load(row);
+            write(row, buffers.takes_part(row) ? new_reward(p, reward, nearest.load(i)) : NAN, -1, 0);
         }
     }
 
@@ -248,11 +244,8 @@ struct LargeScope {
         const Moments r = moments(buffers.rewards, valid);
         const float lam = p.picks() ? lambda(p, buffers, scope, r, valid) : NAN;
         if (buffers.lam_out && thread_index() == 0) buffers.lam_out.store(scope, lam);
-        switch (p.method) {
-            case Method::mmr: greedy(lam, valid); break;
-            case Method::smi: divide_by_density(); break;
-            case Method::none: without_ranks([](int, float reward) { return reward; }); break;
-        }
+        if (p.picks()) greedy(lam, valid);
+        else without_picks();
         __syncthreads();
         if (!p.match_scale) return;
         const MatchScale match(r, moments(buffers.new_rewards, valid), valid);

@@ -162,8 +162,7 @@ struct Members {
             const int i = lane_index() + 32 * p;
             const int64_t row = wanted && i < range.count ? range.row(i) : -1;
             valid[p] = row >= 0 && buffers.takes_part(row);
-            reward[p] = valid[p] ? buffers.rewards.load(row) : 0;
-            new_reward[p] = reward[p];
+            reward[p] = new_reward[p] = valid[p] ? buffers.rewards.load(row) : 0;
             max_similarity[p] = 0;
             rank[p] = -1;
         }
@@ -229,22 +228,33 @@ MMR_DEVICE void greedy(Members<P> &members, float lam, bool first_pick_score, Si
     }
 }
 
-// Submodular mutual information (DRA-GRPO): reward over the sum of similarities to the valid members, itself included.
+// r' of a method that picks nothing; `density`, the sum of similarities to the valid members, itself included, is 0
+// where the method needs none.
+MMR_DEVICE float new_reward(const Problem &p, float reward, float density) {
+    switch (p.method) {
+        case Method::smi: return reward / (density + density_guard);  // submodular mutual information (DRA-GRPO)
+        case Method::none: return reward;
+        case Method::mmr: break;
+    }
+    return NAN;
+}
+
 template <int P, class Similarity>
-MMR_DEVICE void divide_by_density(Members<P> &members, int size, Similarity similarity) {
+MMR_DEVICE void without_picks(const Problem &p, Members<P> &members, int size, Similarity similarity) {
     MMR_PHASE("density");
     float density[P] = {};
+    if (!p.needs_similarity()) size = 0;
 #pragma unroll
     for (int from = 0; from < P; ++from) {
         const uint32_t valid = __ballot_sync(all_lanes, members.valid[from]);
         for (int j = from * 32; j < size && j < from * 32 + 32; ++j) {
             if (!(valid >> (j % 32) & 1)) continue;
 #pragma unroll
-            for (int p = 0; p < P; ++p) density[p] += similarity(lane_index() + 32 * p, j);
+            for (int k = 0; k < P; ++k) density[k] += similarity(lane_index() + 32 * k, j);
         }
     }
 #pragma unroll
-    for (int p = 0; p < P; ++p) members.new_reward[p] = members.reward[p] / (density[p] + density_guard);
+    for (int k = 0; k < P; ++k) members.new_reward[k] = new_reward(p, members.reward[k], density[k]);
 }
 
 // Section 5, and the details.
@@ -311,17 +321,12 @@ MMR_DEVICE void small_scope(const Problem &p, const Work &work, const Buffers &b
         const float value = buffers.similarity.load((scope * size + i) * size + j);
         return is_finite(value) ? value : 0.0f;
     };
-    switch (p.method) {
-        case Method::mmr:
-            if (p.similarity) greedy<P>(members, lam, p.first_pick_score(), as_given);
-            else greedy<P>(members, lam, p.first_pick_score(), of_embeddings);
-            break;
-        case Method::smi:
-            if (p.similarity) divide_by_density<P>(members, size, as_given);
-            else divide_by_density<P>(members, size, of_embeddings);
-            break;
-        case Method::none: break;  // the members start with their rewards
-    }
+    const auto reweight = [&](const auto &similarity) {
+        if (p.picks()) greedy<P>(members, lam, p.first_pick_score(), similarity);
+        else without_picks<P>(p, members, size, similarity);
+    };
+    if (p.similarity) reweight(as_given);
+    else reweight(of_embeddings);
     if (p.match_scale) {
         const MatchScale match(members.moments(members.reward), members.moments(members.new_reward), members.count);
 #pragma unroll

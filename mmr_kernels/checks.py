@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmr_kernels.options import METHODS_OF_REWARDS_ALONE
 from mmr_kernels.problem import Problem
 
 FLOAT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -100,7 +101,7 @@ def check_problem(problem: Problem) -> None:
     if similarity is not None:
         check_similarity(similarity, problem)
     given = (embeddings is not None) + (similarity is not None)
-    if given == 2 or (given == 0 and options.method != "none"):
+    if given == 2 or (given == 0 and options.method not in METHODS_OF_REWARDS_ALONE):
         raise ValueError(
             f'method="{options.method}" takes embeddings or similarity, one of the two; got {given} of them'
         )

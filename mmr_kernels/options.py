@@ -52,7 +52,9 @@ class Options(NamedTuple):
     ] = None
 
 
-#: The numbers that a public ``lam`` may be written as.
+#: Methods that need no similarities.
+METHODS_OF_REWARDS_ALONE = ("none",)
+#: The rules that a public ``lam`` may name.
 LAMBDA_MODES = ("sigmoid", "relative_std")
 
 

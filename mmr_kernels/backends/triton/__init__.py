@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels.backends.host import Host, this_host
-from mmr_kernels.options import Options
+from mmr_kernels.options import METHODS_OF_REWARDS_ALONE, Options
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 #: Most members a scope can have: its similarities take 4 · MEMBERS² bytes of scratch.
@@ -143,7 +143,8 @@ def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor
     count = problem.num_completions
     members = configuration(problem).members
     options = problem.options
-    through_scratch = options.method != "none" and problem.similarity is None and members > 32
+    needs_similarity = options.method not in METHODS_OF_REWARDS_ALONE
+    through_scratch = needs_similarity and problem.similarity is None and members > 32
     passes_on = outputs.reweighted_rewards is None and (options.scope == "batch" or options.scale == "batch")
     if not through_scratch and not passes_on:
         return None, outputs.reweighted_rewards

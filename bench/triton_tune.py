@@ -5,12 +5,12 @@ Needs a GPU; has not run on one yet. Times are ``mmr-kernels bench``'s: the devi
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import statistics
 import sys
 
 import torch
+import typer
 
 from mmr_kernels import mmr_advantages
 from mmr_kernels.backends import this_host, triton
@@ -50,18 +50,13 @@ def tune(groups: int, dim: int, seconds: float) -> None:
             )
 
 
-def main() -> None:
+def main(groups: int = 128, dim: int = 1024, seconds: float = 0.05) -> None:
     """Tune, where there is a GPU."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--groups", type=int, default=128)
-    parser.add_argument("--dim", type=int, default=1024)
-    parser.add_argument("--seconds", type=float, default=0.05)
-    chosen = parser.parse_args()
     reason = triton.why_not_here(this_host())
     if reason is not None or not torch.cuda.is_available():
         sys.exit(f"backend 'triton' {reason or 'runs in its interpreter here; unset TRITON_INTERPRET and use a GPU'}")
-    tune(chosen.groups, chosen.dim, chosen.seconds)
+    tune(groups, dim, seconds)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -239,6 +239,7 @@ def test_sweeps_vary_one_size_and_are_long_enough_to_fit(quick: bool) -> None:
         assert len(set(varied)) == 1, name
         assert len(set(sweep.cases)) == len(sweep.cases) >= 3, name
     assert Case(64, 16, 512) in sweeps(quick)["table"].cases
+    assert all(case.tasks == {"advantages", "trainer"} for case in sweeps(quick)["table"].cases)
     keys = [case[: len(KEY)] for case in {case for sweep in sweeps(quick).values() for case in sweep.cases}]
     assert len(set(keys)) == len(keys), "a row doesn't say its task: no two cases may differ in it alone"
 

@@ -1,6 +1,7 @@
 // The problem one call of the op poses, as every kernel sees it. mmr_kernels/problem.py is the same in Python.
 // N completions, D dimensions; sizes and offsets count elements, never bytes. The caller owns all memory.
 #pragma once
+#include <cmath>
 #include <cstdint>
 
 #ifdef __CUDACC__
@@ -109,10 +110,16 @@ struct Problem : Options {
     int64_t num_scopes() const { return batch_scope() ? 1 : num_groups; }
 };
 
-// Guards of sections 2, 3 and 4 of docs/contract.md; mmr_kernels/reference.py holds the same four.
+// Guards of sections 2 to 5 of docs/contract.md; mmr_kernels/reference.py holds the same five.
 constexpr float smallest_norm = 1e-12f;
 constexpr float mean_guard = 1e-8f;
 constexpr float density_guard = 1e-6f;
 constexpr float spread_guard = 1e-8f;
+constexpr float equality_guard = 1e-6f;
+
+// Whether rewards from `lowest` to `highest` are equal up to rounding.
+MMR_ANYWHERE inline bool all_equal(float lowest, float highest) {
+    return highest - lowest <= equality_guard * fmaxf(1, fmaxf(fabsf(lowest), fabsf(highest)));
+}
 
 }  // namespace mmr

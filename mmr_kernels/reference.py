@@ -11,11 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Guards of the contract's sections 2, 3, 4 (SMI) and 4 (match_scale).
+#: Guards of the contract's sections 2, 3, 4 (SMI), 4 (match_scale) and 5.
 SMALLEST_NORM = 1e-12
 MEAN_GUARD = 1e-8
 DENSITY_GUARD = 1e-6
 SPREAD_GUARD = 1e-8
+EQUALITY_GUARD = 1e-6
 
 #: Elements; 64 bytes of float32.
 ALIGNED = 16
@@ -268,7 +269,8 @@ def _advantages(new: Tensor, r: Tensor, scale: str, eps: float, degenerate: str)
     if degenerate == "zero" and r.shape[-1]:
         lowest = r.where(member, float("inf")).amin(-1, keepdim=True)
         highest = r.where(member, float("-inf")).amax(-1, keepdim=True)
-        advantages = advantages.where(lowest != highest, 0.0)
+        size = lowest.abs().maximum(highest.abs()).clamp(min=1)
+        advantages = advantages.where(highest - lowest > EQUALITY_GUARD * size, 0.0)
     elif degenerate not in ("reweight", "zero"):
         raise NotImplementedError(f"degenerate {degenerate!r}")
     return advantages

@@ -179,7 +179,7 @@ class Oracle:
         taking_part = np.isfinite(r)
         for group in case.groups:
             members = [i for i in group if taking_part[i]]
-            if len(members) < 2 or (case.option("degenerate") == "zero" and len(set(r[members])) == 1):
+            if len(members) < 2 or (case.option("degenerate") == "zero" and self.all_equal(r[members])):
                 continue
             divisor = 1.0
             if scale != "none":
@@ -187,6 +187,10 @@ class Oracle:
                 divisor += case.option("eps")
             advantages[members] = (new[members] - np.mean(new[members])) / divisor
         return advantages
+
+    def all_equal(self, rewards: np.ndarray) -> bool:
+        """Up to rounding."""
+        return bool(np.ptp(rewards) <= 1e-6 * max(1.0, np.abs(rewards).max()))
 
     def truth(self, case: Case) -> Truth:
         """The whole op."""

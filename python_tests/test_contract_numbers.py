@@ -92,6 +92,36 @@ def test_smi_by_hand(backend: str, device: torch.device) -> None:
     torch.testing.assert_close(result.reweighted_rewards.cpu(), expected, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("rewards", "equal_up_to_rounding"),
+    [
+        ([0.1, 0.1 + 1e-8, 0.1, 0.1], True),
+        ([0.0, 1e-6, 0.0, 1e-6], True),
+        ([3e6, 3e6 + 2, 3e6, 3e6], True),
+        ([-1.0, -1.0, -1.0 - 5e-7, -1.0], True),
+        ([0.0, 2e-6, 0.0, 0.0], False),
+        ([3e6, 3e6 + 8, 3e6, 3e6], False),
+    ],
+)
+def test_equal_rewards_are_equal_up_to_rounding(
+    backend: str, device: torch.device, rewards: list[float], equal_up_to_rounding: bool
+) -> None:
+    case = Case.uniform(torch.tensor([rewards]), torch.eye(4)[None], degenerate="zero", eps=1e-8)
+    for scope in ("group", "batch"):
+        advantages = case.run(backend, device, scope=scope).advantages
+        assert advantages.eq(0).all().item() == equal_up_to_rounding
+
+
+def test_shift_of_all_rewards(backend: str, device: torch.device) -> None:
+    """MMR as published is not invariant to it: right completions are punished. With first_pick="score" it is."""
+    rewards, similarity = torch.tensor([[1.0, 1.0, 1.0, 0.0]]), torch.full((1, 4, 4), 0.5)
+    shifted = Case.uniform(rewards + 10, similarity=similarity).run(backend, device).advantages
+    assert (shifted[0, 1:3] < 0).all()
+    score = Case.uniform(rewards, similarity=similarity, first_pick="score").run(backend, device).advantages
+    moved = Case.uniform(rewards + 10, similarity=similarity, first_pick="score").run(backend, device).advantages
+    torch.testing.assert_close(score, moved, rtol=0, atol=1e-5)
+
+
 def test_match_scale_restores_mean_and_deviation(backend: str, device: torch.device) -> None:
     generator = torch.Generator().manual_seed(0)
     rewards, embeddings = torch.rand(3, 8, generator=generator), torch.randn(3, 8, 5, generator=generator)

@@ -193,10 +193,11 @@ void match_scale(Workspace &w) {
 // Section 5, over the group that w holds; `batch_deviation` is used by scale="batch" alone.
 void write_advantages(const Problem &p, const Workspace &w, double batch_deviation) {
     const Moments group = moments(w.reweighted, w.count);
-    const auto all_equal = [&] {
-        return std::all_of(w.rewards, w.rewards + w.count, [&](float r) { return r == w.rewards[0]; });
+    const auto equal_rewards = [&] {
+        const auto [lowest, highest] = std::minmax_element(w.rewards, w.rewards + w.count);
+        return all_equal(*lowest, *highest);
     };
-    const bool zero = w.count < 2 || (p.degenerate_zero() && all_equal());
+    const bool zero = w.count < 2 || (p.degenerate_zero() && equal_rewards());
     double factor = 1;
     switch (p.scale) {
         case Scale::group: factor = 1 / (group.deviation(w.count - 1) + p.eps); break;

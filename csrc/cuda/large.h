@@ -283,7 +283,7 @@ MMR_DEVICE void group_advantages(const Problem &p, const Buffers &buffers, const
     const Moments group = warp_moments(own, valid, [&](int k) { return buffers.new_rewards.load(row(k)); }, takes);
     const float top = from_ordered_bits(warp_max(ordered_bits(highest + 0.0f)));
     const float bottom = -from_ordered_bits(warp_max(ordered_bits(-lowest + 0.0f)));
-    const bool zero = valid < 2 || (p.degenerate_zero() && top == bottom);
+    const bool zero = valid < 2 || (p.degenerate_zero() && all_equal(bottom, top));
     const float divisor = group_divisor(p, group, valid, batch_deviation);
     for (int k = 0; k < own; ++k)
         buffers.advantages.store(row(k), zero || !takes(k) ? 0 : (buffers.new_rewards.load(row(k)) - group.mean) / divisor);

@@ -274,7 +274,7 @@ MMR_DEVICE void write_outputs(const Problem &p, const Buffers &buffers, const Me
     if (p.degenerate_zero()) {
         const float top = from_ordered_bits(warp_max(ordered_bits(highest + 0.0f)));
         const float bottom = -from_ordered_bits(warp_max(ordered_bits(-lowest + 0.0f)));
-        zero = zero || top == bottom;
+        zero = zero || all_equal(bottom, top);
     }
     const float divisor = group_divisor(p, group, members.count, 0);
 #pragma unroll

@@ -25,6 +25,7 @@ from mmr_kernels.backends.triton.similarity import similarities_in_registers, si
 MEAN_GUARD = tl.constexpr(1e-8)
 DENSITY_GUARD = tl.constexpr(1e-6)
 SPREAD_GUARD = tl.constexpr(1e-8)
+EQUALITY_GUARD = tl.constexpr(1e-6)
 
 LEFT = tl.constexpr(-1)  # rank of a member not picked yet
 ABSENT = tl.constexpr(-2)  # rank at a place without a member
@@ -132,7 +133,8 @@ def group_advantages(
             advantage = tl.div_rn(advantage, batch_deviation + eps)
     gets_one = member & (total(member.to(tl.int32)) > 1)
     if DEGENERATE == "zero":
-        spread = lowest(tl.where(member, r, float("inf"))) != highest(tl.where(member, r, float("-inf")))
+        least, most = lowest(tl.where(member, r, float("inf"))), highest(tl.where(member, r, float("-inf")))
+        spread = most - least > tl.maximum(tl.maximum(tl.abs(least), tl.abs(most)), 1.0) * EQUALITY_GUARD
         gets_one = gets_one & spread
     else:
         tl.static_assert(DEGENERATE == "reweight", "a degenerate that this kernel lacks")

@@ -13,12 +13,12 @@ from typing import Any
 Row = dict[str, Any]
 
 FORMATS = (".jsonl", ".parquet")
-#: Levels of lists and objects a JSON row may have: far more than rollouts do, fewer than break what walks them.
+#: Levels of lists and objects that a JSON row may have: rollouts have far fewer, and code that walks them takes more.
 DEEPEST = 100
 
 
 class InputError(Exception):
-    """What the user gave can't be used; the message says where, what was found and what it takes."""
+    """A file or an option can't be used; the message says where, what was found and what it takes."""
 
 
 def check_format(path: Path, takes: tuple[str, ...] = FORMATS) -> None:
@@ -103,7 +103,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _check_value(value: Any, level: int) -> None:
-    """Refuse what JSON can spell but what comes after can't hold.
+    """Refuse values that JSON can spell but that the later steps can't hold.
 
     Raises:
         UnicodeEncodeError: half of a surrogate pair.

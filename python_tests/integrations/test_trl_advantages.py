@@ -1,4 +1,4 @@
-"""What the trainer trains on is what the op computes on the same rewards and embeddings, to the bit, in every mode."""
+"""The trainer trains on what the op computes on the same rewards and embeddings, to the bit, in every mode."""
 
 from __future__ import annotations
 

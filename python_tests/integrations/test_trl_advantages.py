@@ -139,10 +139,10 @@ def test_conversations_embed_what_the_assistant_wrote(tmp_path: Path) -> None:
     assert seen == list(dict.fromkeys(tiny.TEXTS[:8]))
 
 
-def test_conversations_and_plain_prompts_get_the_same_advantages(tmp_path: Path) -> None:
-    plain = tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS), 8)["advantages"]
+def test_conversations_and_texts_get_the_same_advantages(tmp_path: Path) -> None:
+    texts = tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS), 8)["advantages"]
     chat = tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS, conversational=True), 8)["advantages"]
-    assert torch.equal(plain, chat)
+    assert torch.equal(texts, chat)
 
 
 def test_asynchronous_rewards(tmp_path: Path) -> None:

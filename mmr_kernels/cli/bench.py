@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mmr_kernels.cli.files import InputError, check_format, replacing
+from mmr_kernels.cli.files import InputError, check_outputs, replacing
 
 if TYPE_CHECKING:
     from mmr_kernels.bench.cases import Sweep
@@ -41,9 +40,8 @@ def bench(
     ] = None,
 ) -> None:
     """Time the op, its baselines and its peers on this machine, each checked before (docs/benchmark.md)."""
-    outputs = {"--json": json_path, "--csv": csv_path, "--plot": plot}
     try:
-        _check_outputs(outputs)
+        check_outputs(("--json", json_path, (".json",)), ("--csv", csv_path, (".csv",)), ("--plot", plot, (".png",)))
         _check_choice("--sweep", sweep, SWEEPS)
         if seconds is not None and not 0 < seconds < float("inf"):
             raise InputError(f"--seconds takes a positive number, got {seconds}")
@@ -67,7 +65,7 @@ def bench(
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
     print_report(report, measured)
-    for path in filter(None, outputs.values()):
+    for path in filter(None, (json_path, csv_path, plot)):
         typer.echo(f"wrote {path}")
     if any(row["kind"] in ("wrong", "failed") for row in report["left_out"]):
         typer.echo("Error: a provider gave a wrong result or broke; see above", err=True)
@@ -125,24 +123,6 @@ def _write(
                 writer.writerows(report["rows"])
         if plot is not None:
             picture.draw(report, sweeps, temporaries[plot])
-
-
-def _check_outputs(outputs: dict[str, Path | None]) -> None:
-    """Before any work: names that can be written, each another."""
-    seen: dict[Path, str] = {}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        if path.is_dir():
-            raise InputError(f"{option} {path} is a folder; name a file")
-        check_format(path, (".png" if option == "--plot" else option.replace("--", "."),))
-        folder = next(parent for parent in path.resolve().parents if parent.exists())
-        try:  # a temporary file comes and goes there, or where the folder of the path will be made
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise InputError(f"{option} {path} can't be written: {error}") from error
-        if (other := seen.setdefault(path.resolve(), option)) != option:
-            raise InputError(f"{option} and {other} name the same file {path}; name two")
 
 
 def _check_choice(option: str, names: list[str] | None, known: Collection[str]) -> None:

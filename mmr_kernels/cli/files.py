@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,37 @@ from typing import Any
 Row = dict[str, Any]
 
 FORMATS = (".jsonl", ".parquet")
-#: Levels of lists and objects a JSON row may have: far more than rollouts do, fewer than break what walks them.
+#: Levels of lists and objects that a JSON row may have: rollouts have far fewer, and code that walks them takes more.
 DEEPEST = 100
 
 
 class InputError(Exception):
-    """What the user gave can't be used; the message says where, what was found and what it takes."""
+    """A file or an option can't be used; the message says where, what was found and what it takes."""
 
 
 def check_format(path: Path, takes: tuple[str, ...] = FORMATS) -> None:
     """The file's name ends in one of ``takes``."""
     if path.suffix not in takes:
         raise InputError(f"{path}: the name must end in {' or '.join(takes)}")
+
+
+def check_outputs(*outputs: tuple[str, Path | None, tuple[str, ...]]) -> None:
+    """Before any work: each option, its path and the endings it takes, names a file that can be written, and another
+    than the others."""
+    seen: dict[Path, str] = {}
+    for option, path, takes in outputs:
+        if path is None:
+            continue
+        if path.is_dir():
+            raise InputError(f"{option} {path} is a folder; name a file")
+        check_format(path, takes)
+        folder = next(parent for parent in path.resolve().parents if parent.exists())
+        try:  # a temporary file comes and goes there, or where the folder of the path will be made
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise InputError(f"{option} {path} can't be written: {error}") from error
+        if (other := seen.setdefault(path.resolve(), option)) != option:
+            raise InputError(f"{option} and {other} name the same file {path}; name two")
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
@@ -83,7 +103,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _check_value(value: Any, level: int) -> None:
-    """Refuse what JSON can spell but what comes after can't hold.
+    """Refuse values that JSON can spell but that the later steps can't hold.
 
     Raises:
         UnicodeEncodeError: half of a surrogate pair.

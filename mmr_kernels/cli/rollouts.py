@@ -1,4 +1,4 @@
-"""Rows to what the op takes: the group, text and reward of each completion, in the order of groups."""
+"""From rows to the arguments of the op: the group, text and reward of each completion, in the order of groups."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
 
 
 def _label(row: Row, keys: list[str]) -> str:
-    """What tells a group at a glance: its label or step, and how its prompt begins."""
+    """The name that a reader knows a group by: its label or step, and how its prompt begins."""
     parts = [str(row[key]) for key in keys if key != "prompt"]
     prompt = row.get("prompt")
     if isinstance(prompt, list) and prompt and isinstance(prompt[-1], dict):

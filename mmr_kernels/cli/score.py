@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmr_kernels.cli.files import InputError, check_format, replacing, write_rows
+from mmr_kernels.cli.files import FORMATS, InputError, check_outputs, replacing, write_rows
 from mmr_kernels.cli.rollouts import Rollouts, read_rollouts
 from mmr_kernels.cli.scoring import output_rows, score_rollouts
 from mmr_kernels.settings import checked, settings
@@ -62,7 +62,12 @@ def score(
     """Reweight the rewards of saved rollouts, and show what MMR changed in each group."""
     try:
         options = _checked(options)
-        _check_outputs(rollouts, out, plot, options["method"])
+        check_outputs(("--out", out, FORMATS), ("--plot", plot, (".png",)))
+        if out is not None and out.resolve() == rollouts.resolve():
+            raise InputError(f"--out {out} is the file of rollouts itself; name another")
+        if plot is not None and options["method"] != "mmr":
+            method = options["method"]
+            raise InputError(f"--plot takes --method mmr: {method!r} picks nothing, so nothing is redundant")
         read = read_rollouts(rollouts, _reward_weights(reward or ["reward"]))
         if plot is not None and all(map(math.isnan, read.rewards)):
             raise InputError(f"--plot {plot}: no completion has a reward, so there is nothing to draw")
@@ -113,18 +118,3 @@ def _reward_weights(options: list[str]) -> dict[str, float]:
             raise InputError(f"--reward takes NAME or NAME=WEIGHT, a finite weight, each name once; got {option!r}")
         weights[name] = value
     return weights
-
-
-def _check_outputs(rollouts: Path, out: Path | None, plot: Path | None, method: str) -> None:
-    """Before any work: names that can be written, and never the input."""
-    for option, path in (("--out", out), ("--plot", plot)):
-        if path is not None and path.is_dir():
-            raise InputError(f"{option} {path} is a folder; name a file")
-    if out is not None:
-        check_format(out)
-        if out.resolve() == rollouts.resolve():
-            raise InputError(f"--out {out} is the file of rollouts itself; name another")
-    if plot is not None:
-        check_format(plot, (".png",))
-        if method != "mmr":
-            raise InputError(f"--plot takes --method mmr: {method!r} picks nothing, so nothing is redundant")

@@ -14,7 +14,7 @@ def why_not() -> str | None:
     """Needs vLLM."""
     if importlib.util.find_spec("vllm") is not None:
         return None
-    return "needs the package vllm; pip install vllm (docs/embedders.md)"
+    return "needs the package vllm; pip install vllm (docs/trl.md)"
 
 
 def make(model: str, *, batch_size: int, max_tokens: int, policy: object) -> VLLMEmbedder:

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from mmr_kernels import MMRResult, mmr_advantages
 from mmr_kernels.cli import app, files, scoring
 from mmr_kernels.cli.files import InputError, replacing, write_rows
-from mmr_kernels.cli.score import OFFERED
 from mmr_kernels.embedders import LexicalEmbedder
+from mmr_kernels.settings import settings
 
 runner = CliRunner()
 SAMPLE = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
@@ -79,7 +79,7 @@ def test_writes_what_the_op_gives(tmp_path: Path, sample: list[dict[str, Any]], 
 def test_the_options_reach_the_op(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
     """Each with another value than its default; but method "mmr", of which they are options."""
     options: dict[str, Any] = {}
-    for row in OFFERED:
+    for row in settings("eps", "normalize"):
         others = [choice for choice in row.choices if choice not in (row.default, None)]
         options[row.name] = others[-1] if others else 0.3 if not isinstance(row.default, bool) else not row.default
     options["method"] = "mmr"

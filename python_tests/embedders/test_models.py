@@ -91,11 +91,11 @@ def test_the_policys_vectors_are_means_over_the_completion(policy: Any) -> None:
 def test_the_policys_adapters_are_on(policy: Any) -> None:
     peft = pytest.importorskip("peft", reason="peft is not installed")
     ids = torch.tensor([[3, 4, 5]])
-    plain = PolicyEmbedder(lambda: policy).embed_tokens(ids)
+    bare = PolicyEmbedder(lambda: policy).embed_tokens(ids)
     torch.manual_seed(1)
     lora = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     adapted = peft.get_peft_model(copy.deepcopy(policy), lora)
-    assert not torch.allclose(PolicyEmbedder(lambda: adapted).embed_tokens(ids), plain)
+    assert not torch.allclose(PolicyEmbedder(lambda: adapted).embed_tokens(ids), bare)
 
 
 def test_the_policy_must_have_a_decoder() -> None:

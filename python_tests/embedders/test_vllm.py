@@ -42,6 +42,6 @@ def test_vectors_come_from_the_model_and_are_cut_to_the_limit(model: str) -> Non
     unit = torch.nn.functional.normalize(vectors)
     assert unit[0] @ unit[2] > 1 - 1e-5, "alike as far as they are read"
     assert unit[0] @ unit[1] < 0.99
-    plain = AutoModel.from_pretrained(model)
-    states = plain(torch.tensor([[2, 8, 3]])).last_hidden_state[0, 0]
+    alone = AutoModel.from_pretrained(model)
+    states = alone(torch.tensor([[2, 8, 3]])).last_hidden_state[0, 0]
     assert torch.nn.functional.cosine_similarity(states, vectors[1], dim=0) > 0.99

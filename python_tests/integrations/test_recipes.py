@@ -16,7 +16,7 @@ from mmr_kernels.cli import app
 from mmr_kernels.integrations.trl import recipe, rewards, script
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
-#: What the machine decides: a CPU, no vLLM, and little memory for the largest batch.
+#: The options that the machine decides: a CPU, no vLLM, and little memory for the largest batch.
 HERE = {
     "use_vllm": "false",
     "use_cpu": "true",

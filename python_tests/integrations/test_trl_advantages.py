@@ -1,4 +1,4 @@
-"""What the trainer trains on is what the op computes on the same rewards and embeddings, to the bit, in every mode."""
+"""The trainer trains on what the op computes on the same rewards and embeddings, to the bit, in every mode."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from integrations import tiny
 from mmr_kernels import mmr_advantages
 from mmr_kernels.embedders import LexicalEmbedder
 from mmr_kernels.schedule import LambdaEMA, raw_lambda
+from mmr_kernels.settings import settings
 
 REWARDS: list[float | None] = [1.0, 0.0, 1.0, 0.5, None, 2.0, 2.0, -1.0, 0.0, 0.0, 0.0, 0.0]
 OTHER: list[float | None] = [0.3, None, 0.1, 0.1, None, 0.7, 0.2, 0.9, 0.4, 0.4, 0.4, 0.4]
@@ -92,20 +93,25 @@ def test_method_none_is_plain_grpo(
     assert trainer._mmr_embedder is None
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"mmr_lam": 0.7},
-        {"mmr_lam": "relative_std", "mmr_temperature": 2.0},
-        {"mmr_first_pick": "score"},
-        {"mmr_diversity": 0.25},
-        {"mmr_match_scale": True},
-        {"mmr_degenerate": "zero"},
-        {"mmr_method": "smi"},
-        {"mmr_backend": "torch"},
-    ],
-    ids=lambda options: next(iter(options)),
-)
+CHOSEN: list[dict[str, Any]] = [
+    {"mmr_lam": 0.7},
+    {"mmr_lam": "relative_std", "mmr_temperature": 2.0},
+    {"mmr_first_pick": "score"},
+    {"mmr_diversity": 0.25},
+    {"mmr_match_scale": True},
+    {"mmr_scope": "batch"},
+    {"mmr_degenerate": "zero"},
+    {"mmr_method": "smi"},
+    {"mmr_backend": "torch"},
+]
+
+
+def test_no_option_is_left_out() -> None:
+    offered = {f"mmr_{row.name}" for row in settings("scale", "eps", "normalize")}
+    assert {name for options in CHOSEN for name in options} == offered
+
+
+@pytest.mark.parametrize("options", CHOSEN, ids=lambda options: next(reversed(options)))
 def test_each_option_reaches_the_op(options: dict[str, Any], tmp_path: Path) -> None:
     trainer = tiny.trainer(tiny.config(tmp_path, per_device_train_batch_size=12, **options), REWARDS)
     output = tiny.batch(trainer, 12)
@@ -133,10 +139,10 @@ def test_conversations_embed_what_the_assistant_wrote(tmp_path: Path) -> None:
     assert seen == list(dict.fromkeys(tiny.TEXTS[:8]))
 
 
-def test_conversations_and_plain_prompts_get_the_same_advantages(tmp_path: Path) -> None:
-    plain = tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS), 8)["advantages"]
+def test_conversations_and_texts_get_the_same_advantages(tmp_path: Path) -> None:
+    texts = tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS), 8)["advantages"]
     chat = tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS, conversational=True), 8)["advantages"]
-    assert torch.equal(plain, chat)
+    assert torch.equal(texts, chat)
 
 
 def test_asynchronous_rewards(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whatever TRL is asked to do, MMR rides along; and where it can't, it says so before training."""
+"""MMR works with all that TRL can be asked to do; where it can't, it says so before training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def of_trl(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def advantages(tmp_path: Path) -> torch.Tensor:
-    """What MMR's defaults give."""
+    """Those of MMR's defaults."""
     return tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS), 8)["advantages"]
 
 

@@ -129,7 +129,7 @@ def prompts(count: int = 8, conversational: bool = False) -> Dataset:
 def trainer(
     args: MMRGRPOConfig, rewards: Any, trainer_class: Any = Recorded, conversational: bool = False, **arguments: Any
 ) -> Any:
-    """``rewards``: a list of reward functions, or of one value a completion for one such function."""
+    """``rewards``: a list of reward functions, or of one value per completion for one such function."""
     if not callable(rewards[0]):
         rewards = [GivenRewards(rewards)]
     arguments = {"rollout_func": GivenCompletions(), "model": model()} | arguments
@@ -159,7 +159,7 @@ def batch(trainer: Any, completions: int, training: bool = True) -> dict[str, An
 def defined_rewards(
     per_function: list[list[float | None]], weights: list[float], group_size: int, aggregation: str
 ) -> list[float]:
-    """Section 7 of docs/contract.md, a completion at a time, in Python's floats."""
+    """Section 7 of docs/contract.md, one completion at a time, in Python's floats."""
     count = len(per_function[0])
     columns = [list(column) for column in per_function]
     if aggregation == "normalize_then_sum":

@@ -1,4 +1,4 @@
-"""The reward functions that the recipes name, from TRL's; TRL's own can be named as ``trl.rewards.NAME``."""
+"""The reward functions that the recipes name and that TRL doesn't have as they are."""
 
 from __future__ import annotations
 

@@ -78,8 +78,8 @@ ASKED_FOR = {"advantages": ("advantages",), "reweighted": ("reweighted_rewards",
 
 def allocate_outputs(problem: Problem) -> MMRResult:
     """Uninitialised memory for a backend to fill, on the problem's device; None for what isn't asked for."""
-    rewards = problem.rewards
-    if problem.options.outputs == "details":
+    rewards, outputs = problem.rewards, problem.options.outputs
+    if outputs == "details":
         return MMRResult(
             torch.empty_like(rewards),
             torch.empty_like(rewards),
@@ -87,5 +87,5 @@ def allocate_outputs(problem: Problem) -> MMRResult:
             torch.empty_like(rewards),
             rewards.new_empty(problem.num_scopes),
         )
-    (only,) = ASKED_FOR[problem.options.outputs]
-    return NOTHING._replace(**{only: torch.empty_like(rewards)})
+    only = torch.empty_like(rewards)
+    return MMRResult(only, *NOTHING[1:]) if "advantages" in ASKED_FOR[outputs] else MMRResult(None, only, *NOTHING[2:])

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mmr_kernels.bench.record import machine, versions
+from mmr_kernels.bench.record import record
 
-PACKAGES = ("scipy", "scikit-learn", "trl", "transformers")
 Row = dict[str, Any]
 #: An option of every command that makes rows.
 ResultsPath = Annotated[Path | None, typer.Option("--results", help="JSON Lines: rows are written to this file.")]
@@ -25,11 +21,14 @@ class ResultsFile:
     Args:
         path: None keeps nothing.
         fields: names that every row must have.
+        packages: those whose versions the first line states besides.
         facts: more that the first line says. Rows that were made with other facts are not kept.
     """
 
-    def __init__(self, path: Path | None, fields: tuple[str, ...] = (), **facts: Any) -> None:
-        self.path, self.fields, self.facts = path, set(fields), facts
+    def __init__(
+        self, path: Path | None, fields: tuple[str, ...] = (), packages: tuple[str, ...] = ("scipy",), **facts: Any
+    ) -> None:
+        self.path, self.fields, self.packages, self.facts = path, set(fields), packages, facts
 
     def rows(self) -> list[Row]:
         """The rows so far. A last line that a killed process left half written is not one.
@@ -46,7 +45,7 @@ class ResultsFile:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_suffix(".part")
-        beside.write_text("".join(_line(row) for row in [_head() | self.facts, *rows]))
+        beside.write_text("".join(_line(row) for row in [record(*self.packages, **self.facts), *rows]))
         beside.replace(self.path)
 
     def append(self, row: Row) -> None:
@@ -82,15 +81,3 @@ class ResultsFile:
 
 def _line(row: Row) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _head() -> Row:
-    run_as = sys.modules["__main__"].__spec__
-    module = run_as.name if run_as else Path(sys.argv[0]).stem
-    used = versions()
-    for name in PACKAGES:
-        try:
-            used[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {"command": shlex.join(["python", "-m", module, *sys.argv[1:]]), "machine": machine(), "versions": used}

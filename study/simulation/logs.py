@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
-from mmr_kernels import MMRResult, mmr_advantages
 from mmr_kernels.integrations.metrics import metrics
-from mmr_kernels.integrations.scored import Scored
+from mmr_kernels.integrations.scored import Scored, score
 from study.simulation import policy
 from study.simulation.arms import Arm, similarity_of
 from study.simulation.families import Family, Setting
@@ -25,15 +22,10 @@ def batch_metrics(ways: Tensor, rewards: Tensor, setting: Setting) -> dict[str, 
     Returns:
         (S,) each; NaN where there is nothing to measure.
     """
-    size = setting.group_size
-    groups, similarity = rewards.reshape(-1, size), similarity_of(ways.reshape(-1, size), setting)
-    result = cast(MMRResult, mmr_advantages(groups, similarity=similarity, return_details=True))
-    scored = Scored(
-        groups, cast(Tensor, result.advantages), result.reweighted_rewards, result.selection_rank.float(),
-        result.max_similarity, result.lam.unsqueeze(1).expand_as(groups),
-    )  # fmt: skip
-    scored = Scored(*(column.reshape(rewards.shape) for column in scored))
-    found = [metrics(Scored(*columns), size) for columns in zip(*scored, strict=True)]
+    similarity = similarity_of(ways.reshape(-1, setting.group_size), setting)
+    scored = score(rewards.flatten(), None, similarity=similarity, group_size=setting.group_size)
+    scored = Scored(*(column.view_as(rewards) for column in scored))
+    found = [metrics(Scored(*columns), setting.group_size) for columns in zip(*scored, strict=True)]
     named = {name.removeprefix("mmr/"): torch.tensor([each[name] for each in found]) for name in found[0]}
     later = scored.max_similarity.where(scored.selection_rank > 0, torch.nan)
     return named | {"reward_similarity_correlation": correlation(rewards, later)}

@@ -14,6 +14,7 @@ from mmr_kernels import mmr_advantages
 from study.simulation import intervals, map, policy, table, theory
 from study.simulation.arms import ABLATIONS, ARMS, Arm, advantages, similarity_of
 from study.simulation.families import FAMILIES, Family, Setting, beside
+from study.simulation.logs import batch_metrics
 from study.simulation.points import Point, at_random, points
 from study.simulation.running import steps_to_target
 
@@ -164,9 +165,6 @@ def test_closed_form_refuses_what_it_does_not_know(arm: Arm) -> None:
 
 
 def test_metrics_of_a_batch_are_those_of_the_batch_alone() -> None:
-    pytest.importorskip("trl")
-    from study.simulation.logs import batch_metrics
-
     ways, rewards = drawn()
     found = batch_metrics(ways, rewards, PLAIN)
     torch.testing.assert_close(found["reward_before"], rewards.mean(1))

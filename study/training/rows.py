@@ -26,7 +26,7 @@ class Run(NamedTuple):
 
 def results_file(path: Path) -> ResultsFile:
     """One row per run."""
-    return ResultsFile(path, fields=Run._fields)
+    return ResultsFile(path, fields=Run._fields, packages=("trl", "transformers"))
 
 
 def run_of(row: Row) -> Run:

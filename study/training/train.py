@@ -43,7 +43,7 @@ def main(
             runs = runs_of(part, file.rows())
             with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[last]}")) as progress:
                 task = progress.add_task("training", total=len(runs), last="")
-                # Loky's workers, unlike those of concurrent.futures, end by themselves when this process is killed.
+                # Unlike those of concurrent.futures, loky's workers end after five idle minutes if this one is killed.
                 for row in Parallel(workers, return_as="generator_unordered")(delayed(train)(run) for run in runs):
                     file.append(row)
                     progress.update(task, advance=1, last=f"{row['arm']}: {row['curves']['accuracy'][-1]:.3f}")

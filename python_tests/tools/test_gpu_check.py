@@ -78,7 +78,7 @@ def test_a_process_that_fails_leaves_what_it_saved_and_hides_no_other() -> None:
 
 def test_a_phase_that_fails_is_reported_beside_the_others(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    # Without a compiler's folder on PATH and without modules the first phase would fail; here pytest's arguments do it.
+    # pytest doesn't know the option, and ends with an error.
     environment = os.environ | {"PYTEST_ADDOPTS": "--no-such-option"}
     options = ["--dry-run", "--phases", "special,micro", "--json", str(path)]
     program = [sys.executable, "-m", "tools.gpu_check", *options]

@@ -85,14 +85,13 @@ def timed(case: Case, device: str) -> tuple[dict[str, Any], list[str]]:
     row = _sizes(case) | {"bytes": inputs.embeddings.nbytes + 2 * inputs.rewards.nbytes}
     row["bmm_us"], row["inputs"] = _on_device(_bmm, inputs, device)
     for backend in BACKENDS:
-        call = _advantages(inputs, backend)
+        prepare = partial(_advantages, backend=backend)
+        call = prepare(inputs)
         if inputs.embeddings.numel() <= LARGEST_REPLAYED:
             reweighted = mmr_reweight(inputs.rewards, inputs.embeddings, scope=case.scope, backend=backend)
             problem = wrong_advantages(inputs, call(), reweighted)
             wrong += [f"{backend}: {problem}"] if problem else []
-        row[f"{backend}_us"], row[f"{backend}_inputs"] = _on_device(
-            partial(_advantages, backend=backend), inputs, device
-        )
+        row[f"{backend}_us"], row[f"{backend}_inputs"] = _on_device(prepare, inputs, device)
         row[f"{backend}_latency_us"] = _sampled(until_done, call)
         if device == "cuda" and row[f"{backend}_latency_us"] < SLOW_US:
             row[f"{backend}_hot_us"] = _sampled(gpu.device_clock, gpu.Graph([call] * HOT_CALLS))

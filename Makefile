@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 FAMILIES := hidden crowded single
 OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
-.PHONY: demo test test-triton test-gpu test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch study study-quick \
+.PHONY: demo test test-triton test-gpu gpu-check test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch study study-quick \
 	kernels-report sanitize test-emulator wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
@@ -27,9 +27,15 @@ test: check
 test-triton: $(READY)
 	TRITON_INTERPRET=1 $(BIN)/pytest --backend=triton --hypothesis-profile=slow -n 2 $(OP_SUITE)
 
-# On a machine with a GPU: the op's suite on the device, then graphs, streams, syncs and torch.compile.
-test-gpu: $(READY)
-	$(BIN)/pytest --backend=triton --backend=cuda $(OP_SUITE)
+# On a machine with a GPU: the op's suite on the device, then graphs, streams, syncs and torch.compile. With PYTHON as it
+# is, in which the modules are built (`make gpu-check` does that); on few examples, for Triton compiles nearly each anew.
+test-gpu:
+	$(PYTHON) -m pytest -n auto --maxprocesses 14 --dist worksteal --hypothesis-profile=slow --backend=triton --backend=cuda $(OP_SUITE)
+
+# On a machine with a GPU, in ten minutes, without a network: builds for its card with PYTHON as it is, checks both kernels and
+# times them (docs/gpu.md). ARGS="--phases build,timing --budget 200", "--dry-run"; results are in gpu-check.json.
+gpu-check:
+	$(PYTHON) -m tools.gpu_check $(ARGS)
 
 # The vLLM embedder on the real vLLM, which pins other versions than ours: an environment of its own, and slow to install.
 test-vllm: $(VENV)-vllm/ready
@@ -101,11 +107,12 @@ kernels-report: $(READY)
 sanitize: $(READY)
 	$(BIN)/python tools/sanitize.py
 
-# The emulator of the CUDA kernel, and the op's suite on it: no GPU, no nvcc.
+# The emulator of the CUDA kernel, and the op's suite on it: no GPU, no nvcc. Then `make gpu-check` in small.
 test-emulator: $(READY)
 	MMR_KERNELS_BUILD_EMULATOR=1 MMR_KERNELS_CUDA_ARCHS= $(BIN)/python setup.py --quiet build_ext --inplace
 	TRITON_INTERPRET=1 MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/test_agreement.py
 	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --backend=cuda --hypothesis-profile=slow $(OP_SUITE)
+	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/tools
 
 # What a call of the CUDA backend costs the host, without the driver: docs/cuda.md.
 bench-cuda-launch: $(READY)

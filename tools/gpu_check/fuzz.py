@@ -22,15 +22,15 @@ from tools.gpu_check.phase import Place, Save, together
 
 #: Of the phase's seconds. Triton compiles a kernel for nearly every case.
 SHARES = {"triton": 0.4, "cuda": 0.2}
-#: The share that the last case of a worker may take beyond its time.
-LAST_CASE = 0.19
+#: What workers may take beside: to import and to end what they have begun.
+STARTS_AND_ENDS = 0.19
 #: For the interpreter, which takes a second for a few dozen completions.
 DRY_SECONDS, DRY_COMPLETIONS = 40, 40
 #: How much larger groups get than in the suite, with the dimensions that the oracle can still afford.
 STRETCHES = {1: (*DIMENSIONS, 384, 1024, 4096), 4: (*DIMENSIONS, 384, 1024), 13: DIMENSIONS, 27: DIMENSIONS}
 WEIGHTS = (12, 5, 2, 1)
 #: Cases of one seed, and of one size.
-ROUND = 25
+ROUND = 10
 #: A worker that has found so many has found enough.
 ENOUGH_WRONG = 5
 
@@ -42,7 +42,7 @@ def run(save: Save, place: Place) -> None:
     for backend in BACKENDS:
         seconds = round(total * SHARES[backend])
         calls = [(backend, seconds, seed + number, place) for number in range(place.workers)]
-        found = together(work, calls, seconds + place.seconds * LAST_CASE)
+        found = together(work, calls, place.seconds * (SHARES[backend] + STARTS_AND_ENDS))
         tallies = [result for result, _ in found if result]
         row: dict[str, Any] = {"backend": backend, "workers": len(tallies), "seconds": seconds, "seed": seed}
         row |= {name: sum(tally[name] for tally in tallies) for name in ("cases", "refused", "unsteady")}

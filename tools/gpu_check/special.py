@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 from tools.gpu_check import BACKENDS, ROOT
 from tools.gpu_check.phase import Place, Save
 
-TESTS = ("python_tests/backends/test_gpu.py",)
-#: Without a device all of those are skipped; these are not.
-DRY_TESTS = (*TESTS, "python_tests/test_extremes.py::test_groups_of_one")
+TESTS = "python_tests/backends/test_gpu.py"
+#: Without a device those would be skipped; these are not.
+DRY_TESTS = "python_tests/test_extremes.py::test_groups_of_one"
 
 
 def run(save: Save, place: Place) -> None:
@@ -23,8 +23,8 @@ def run(save: Save, place: Place) -> None:
         path = Path(folder, "results.xml")
         options = [f"--junitxml={path}", "-p", "no:cacheprovider", "--tb=short", "-n", str(place.workers)]
         backends = [f"--backend={name}" for name in BACKENDS]
-        tests = DRY_TESTS if place.dry else TESTS
-        status = subprocess.run([sys.executable, "-m", "pytest", *options, *backends, *tests], cwd=ROOT).returncode
+        program = [sys.executable, "-m", "pytest", *options, *backends, DRY_TESTS if place.dry else TESTS]
+        status = subprocess.run(program, cwd=ROOT).returncode
         cases = list(ElementTree.parse(path).iter("testcase")) if path.exists() else []
     outcomes: dict[str, Counter[str]] = {}
     wrong = [] if status == 0 else [f"pytest ended with status {status}"]

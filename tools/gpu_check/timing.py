@@ -41,6 +41,8 @@ SAMPLES, SECONDS = 25, 0.3
 SLOW_US = 3000
 #: Of the same inputs in one replay, which come from the last cache.
 HOT_CALLS = 8
+#: Microseconds of a call until its result is there.
+UNTIL_DONE = {"cuda": gpu.device_clock, "cpu": cold_clock}
 
 
 def run(save: Save, place: Place) -> None:
@@ -72,33 +74,34 @@ def first_calls(save: Save, cases: list[Case], device: str) -> None:
     for case in cases:
         inputs, row = make_inputs(case, device), _sizes(case)
         for backend in BACKENDS:
-            row[f"{backend}_s"] = round(_until_done(_advantages(inputs, backend)) / 1e6, 2)
+            row[f"{backend}_s"] = round(UNTIL_DONE[device](_advantages(inputs, backend)) / 1e6, 2)
         rows.append(row)
         save({"rows": rows})
 
 
 def timed(case: Case, device: str) -> tuple[dict[str, Any], list[str]]:
     """All of one case, and what is wrong with its results."""
-    inputs, wrong = make_inputs(case, device), []
+    inputs, until_done, wrong = make_inputs(case, device), UNTIL_DONE[device], []
     row = _sizes(case) | {"bytes": inputs.embeddings.nbytes + 2 * inputs.rewards.nbytes}
-    row["bmm_us"], row["inputs"] = _on_device(_bmm, inputs)
+    row["bmm_us"], row["inputs"] = _on_device(_bmm, inputs, device)
     for backend in BACKENDS:
-        call = _advantages(inputs, backend)
+        prepare = partial(_advantages, backend=backend)
+        call = prepare(inputs)
         if inputs.embeddings.numel() <= LARGEST_REPLAYED:
             reweighted = mmr_reweight(inputs.rewards, inputs.embeddings, scope=case.scope, backend=backend)
             problem = wrong_advantages(inputs, call(), reweighted)
             wrong += [f"{backend}: {problem}"] if problem else []
-        row[f"{backend}_us"], row[f"{backend}_inputs"] = _on_device(partial(_advantages, backend=backend), inputs)
-        row[f"{backend}_latency_us"] = _sampled(_until_done, call)
+        row[f"{backend}_us"], row[f"{backend}_inputs"] = _on_device(prepare, inputs, device)
+        row[f"{backend}_latency_us"] = _sampled(until_done, call)
         if device == "cuda" and row[f"{backend}_latency_us"] < SLOW_US:
             row[f"{backend}_hot_us"] = _sampled(gpu.device_clock, gpu.Graph([call] * HOT_CALLS))
             row[f"{backend}_host_us"] = gpu.host_us(call)
     if case in BASELINES or device == "cpu":
-        row["batched_latency_us"] = _sampled(_until_done, _baseline(inputs, baselines.batched))
-        row["loop_latency_us"] = _sampled(_until_done, _baseline(inputs, baselines.loop))
+        row["batched_latency_us"] = _sampled(until_done, _baseline(inputs, baselines.batched))
+        row["loop_latency_us"] = _sampled(until_done, _baseline(inputs, baselines.loop))
     if case == COMPILED:
         compiled = torch.compile(baselines.batched, fullgraph=True, dynamic=False)
-        row["compiled_us"], _ = _on_device(partial(_baseline, function=compiled), inputs)
+        row["compiled_us"], _ = _on_device(partial(_baseline, function=compiled), inputs, device)
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in row.items()}, wrong
 
 
@@ -119,17 +122,12 @@ def _bmm(inputs: Inputs) -> Call:
     return lambda: torch.bmm(flat, flat.transpose(1, 2))
 
 
-def _on_device(prepare: Callable[[Inputs], Call], inputs: Inputs) -> tuple[float, int]:
+def _on_device(prepare: Callable[[Inputs], Call], inputs: Inputs, device: str) -> tuple[float, int]:
     """Microseconds of a call, and how many inputs took turns."""
-    if inputs.rewards.is_cpu:
-        return _until_done(prepare(inputs)), 1
+    if device == "cpu":
+        return cold_clock(prepare(inputs)), 1
     graph = gpu.captured(prepare, inputs)
     return _sampled(gpu.device_clock, graph), len(graph.results)
-
-
-def _until_done(call: Call) -> float:
-    """Microseconds until the result is there."""
-    return gpu.device_clock(call) if torch.cuda.is_available() else cold_clock(call)
 
 
 def _sampled(clock: Clock, call: Call) -> float:

@@ -1,0 +1,138 @@
+"""``make gpu-check`` in small and without a GPU, and what docs and README say of the run that is committed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from oracle import Case
+
+from mmr_kernels.backends import this_host
+from mmr_kernels.bench import record
+from tools.gpu_check import ROOT, fuzz
+from tools.gpu_check.__main__ import PHASES
+from tools.gpu_check.phase import Save, together
+from tools.gpu_check.summary import timing_table
+
+RESULTS = ROOT / "docs" / "figures" / "gpu" / "h200.json"
+REASON = this_host().emulator
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tools.gpu_check", *options], cwd=ROOT, text=True, capture_output=True
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(REASON is not None, reason=f"no emulator of the CUDA kernel: {REASON}; run `make test-emulator`")
+def test_every_phase_runs_in_small(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    ended = run("--dry-run", "--budget", "400", "--workers", "2", "--json", str(path))
+    report = json.loads(path.read_text())
+    outcomes = {phase["phase"]: phase["outcome"] for phase in report["phases"]}
+    assert ended.returncode == 0, outcomes
+    assert list(outcomes) == list(PHASES)
+    assert outcomes.pop("micro").startswith("left out: needs a GPU")
+    if not (ROOT.parent / "shared" / "golden").is_dir():
+        assert outcomes.pop("golden").endswith("is absent")
+    assert set(outcomes.values()) == {"right"}
+    assert all(row["cases"] > 0 for row in report["fuzz"]["rows"])
+    assert len(report["timing"]["rows"]) == 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so() -> None:
+    ended = run()
+    assert ended.returncode == 2
+    assert "--dry-run needs none" in ended.stderr
+
+
+def misbehave(save: Save, how: str) -> None:
+    save({"saved": how})
+    if how == "raises":
+        raise ValueError("this went wrong")
+    if how == "dies":
+        os._exit(3)
+    if how == "hangs":
+        time.sleep(600)
+
+
+def test_a_process_that_fails_leaves_what_it_saved_and_hides_no_other() -> None:
+    expected = {
+        "raises": "ValueError: this went wrong",
+        "dies": "ended with status 3",
+        "hangs": "was stopped when its time was over",
+        "ends": None,
+    }
+    found = together(misbehave, [(how,) for how in expected], seconds=20)
+    assert found == [({"saved": how}, problem) for how, problem in expected.items()]
+
+
+def test_a_phase_that_fails_is_reported_beside_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    # pytest doesn't know the option, and ends with an error.
+    environment = os.environ | {"PYTEST_ADDOPTS": "--no-such-option"}
+    options = ["--dry-run", "--phases", "special,micro", "--json", str(path)]
+    program = [sys.executable, "-m", "tools.gpu_check", *options]
+    ended = subprocess.run(program, cwd=ROOT, text=True, capture_output=True, env=environment)
+    assert ended.returncode == 1
+    outcomes = [phase["outcome"] for phase in json.loads(path.read_text())["phases"]]
+    assert outcomes[0] == "1 wrong"
+    assert outcomes[1].startswith("left out")
+
+
+@pytest.mark.parametrize("fault", ["wrong", "unsteady", None])
+def test_the_fuzz_catches_a_wrong_backend(fault: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case.uniform(torch.tensor([[1.0, 0.0, 0.5]]), torch.eye(3).unsqueeze(0))
+    right, calls = Case.run, []
+
+    def faulty(self: Case, *arguments: Any) -> Any:
+        calls.append(arguments)
+        result = right(self, *arguments)
+        if fault == "wrong" or (fault == "unsteady" and len(calls) == 2):
+            result.reweighted_rewards.add_(1e-3)
+        return result
+
+    monkeypatch.setattr(Case, "run", faulty)
+    tally: dict[str, Any] = {"cases": 0, "refused": 0, "unsteady": 0, "largest_scopes": Counter()}
+    problem = fuzz._problem(case, True, "torch", "cpu", tally)
+    assert tally["cases"] == 1
+    assert (problem is None) == (fault is None)
+    assert tally["unsteady"] == (fault == "unsteady")
+
+
+def test_the_table_of_the_docs_is_that_of_the_results() -> None:
+    report = json.loads(RESULTS.read_text())
+    assert timing_table(report, dim=1024).markdown() in (ROOT / "docs" / "gpu.md").read_text()
+
+
+def test_the_readme_quotes_the_results() -> None:
+    text = (ROOT / "README.md").read_text()
+    report = json.loads(RESULTS.read_text())
+    (row,) = [
+        row
+        for row in report["timing"]["rows"]
+        if (row["groups"], row["group_size"], row["dim"], row["dtype"]) == (64, 16, 1024, "bfloat16")
+        and row["scope"] == "group"
+    ]
+    for field in ("triton_us", "cuda_us", "bmm_us", "compiled_us"):
+        assert f"{row[field]:.1f} µs" in text
+    for field in ("triton_host_us", "cuda_host_us"):
+        assert f"{row[field]:.0f} µs" in text
+    assert f"{sum(fuzzed['cases'] for fuzzed in report['fuzz']['rows']):,} random calls" in text
+    for package in ("torch", "triton", "nvcc", "driver"):
+        assert report["versions"][package] in text
+
+
+def test_results_have_one_row_per_line() -> None:
+    text = RESULTS.read_text()
+    assert text == record._text(json.loads(text)) + "\n"
+    assert text.count("\n") < 150

@@ -38,23 +38,23 @@ class Configuration(NamedTuple):
 #: By members and bytes an element. ``python -m bench.triton_tune`` prints a better table where it finds one.
 CONFIGURATIONS = {
     (16, 2): Configuration(32, True, 16, 128, 1, 4),
-    (16, 4): Configuration(32, True, 16, 64, 1, 4),
+    (16, 4): Configuration(32, True, 16, 64, 4, 4),
     (32, 2): Configuration(32, True, 32, 128, 1, 3),
-    (32, 4): Configuration(32, True, 32, 32, 1, 3),
+    (32, 4): Configuration(32, True, 32, 64, 8, 4),
     (64, 2): Configuration(64, True, 64, 128, 4, 3),
     (64, 4): Configuration(64, True, 64, 16, 4, 3),
     (128, 2): Configuration(128, True, 128, 32, 8, 4),
-    (128, 4): Configuration(128, True, 128, 32, 8, 2),
+    (128, 4): Configuration(128, True, 128, 16, 8, 3),
     (256, 2): Configuration(256, True, 64, 64, 8, 3),
-    (256, 4): Configuration(256, True, 64, 16, 8, 3),
+    (256, 4): Configuration(256, True, 16, 128, 4, 4),
     (512, 2): Configuration(512, True, 64, 64, 8, 3),
-    (512, 4): Configuration(512, True, 64, 16, 8, 3),
+    (512, 4): Configuration(512, True, 32, 64, 8, 4),
     (1024, 2): Configuration(1024, False, 64, 64, 8, 3),
-    (1024, 4): Configuration(1024, False, 64, 16, 8, 3),
+    (1024, 4): Configuration(1024, False, 32, 64, 8, 4),
     (2048, 2): Configuration(2048, False, 64, 64, 8, 3),
-    (2048, 4): Configuration(2048, False, 64, 16, 8, 3),
+    (2048, 4): Configuration(2048, False, 32, 64, 8, 4),
     (4096, 2): Configuration(4096, False, 64, 64, 8, 3),
-    (4096, 4): Configuration(4096, False, 64, 16, 8, 3),
+    (4096, 4): Configuration(4096, False, 32, 64, 8, 4),
 }
 
 
@@ -63,7 +63,7 @@ def configuration(problem: Problem) -> Configuration:
     members = max(16, _power_of_two(problem.max_scope_size))
     width = 4 if problem.embeddings is None else problem.embeddings.element_size()
     if problem.group_size == 0 and problem.options.scope == "group":
-        return CONFIGURATIONS[64, width]._replace(members=max(64, members), alone=False)
+        return CONFIGURATIONS[16 if width == 4 else 64, width]._replace(members=max(64, members), alone=False)
     return CONFIGURATIONS[members, width]
 
 
@@ -201,7 +201,8 @@ def launch_arguments(
         *choices,
         members,
         max(32, _power_of_two(longest_group)) if problem.options.scope == "batch" else 0,
-        max(1, num_warps * warp_size // 32) if alone and members > 32 else 1,
+        num_warps * warp_size // 32 if alone else 1,
+        not amd and tile <= 32 and problem.embeddings is not None and problem.embeddings.dtype is torch.float32,
         tile,
         min(block_dim, max(16, _power_of_two(dim))),
     )

@@ -152,7 +152,7 @@ def mmr_kernel(
     DIM_UNIT: tl.constexpr, METHOD: tl.constexpr, LAM_MODE: tl.constexpr, FIRST_PICK: tl.constexpr,
     MATCH_SCALE: tl.constexpr, SCOPE: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr,
     NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, GROUP_MEMBERS: tl.constexpr, COPIES: tl.constexpr,
-    TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    BY_LANE: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
     """One scope: similarities, selection, reweighted rewards, advantages.
 
@@ -174,7 +174,7 @@ def mmr_kernel(
         if ON_CHIP:
             block = similarities_in_registers(
                 embeddings, similarity, member_order, first, size, scope, dim_units, DIM_UNIT, NORMALIZE,
-                MEMBERS, TILE, BLOCK_DIM,
+                MEMBERS, COPIES, BY_LANE, TILE, BLOCK_DIM,
             )  # fmt: skip
         elif similarity is not None:
             similarity += scope.to(tl.int64) * size * size
@@ -183,7 +183,7 @@ def mmr_kernel(
             factors = scratch + tl.cast(count, tl.int64) * STRIDE + first
             similarities_to_scratch(
                 embeddings, member_order, first, size, rows, factors, dim_units, DIM_UNIT, NORMALIZE, MEMBERS, STRIDE,
-                TILE, BLOCK_DIM,
+                BY_LANE, TILE, BLOCK_DIM,
             )  # fmt: skip
     place = places(MEMBERS, COPIES)
     inside = place < size

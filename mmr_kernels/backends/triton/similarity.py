@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mmr_kernels.backends.triton.members import LARGEST, completions
+from mmr_kernels.backends.triton.members import LARGEST, completions, places
 
 SMALLEST_NORM = tl.constexpr(1e-12)
 
@@ -33,52 +33,83 @@ def scaled(dots, row_factor, column_factor):
 
 
 @triton.jit
-def diagonal_tile(
-    embeddings, order, first, at, size, DIM_UNITS, DIM_UNIT: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr
-):  # fmt: skip
-    """Dot products among the TILE members from ``at`` on, each embedding read once, and of each with itself."""
-    dim = DIM_UNITS * DIM_UNIT
+def rows_of(embeddings, order, first, at, size, dim, TILE: tl.constexpr):
+    """Where the rows of the TILE members from ``at`` on begin, and which of them there are."""
     place = at + tl.arange(0, TILE)
-    row = embeddings + completions(first, place, size, order)[:, None] * dim
-    along = tl.arange(0, BLOCK_DIM)[None, :]
-    dots = tl.zeros([TILE, TILE], tl.float32)
-    for start in range(0, dim, BLOCK_DIM):
-        vectors = tl.load(row + (start + along), mask=(place < size)[:, None] & (start + along < dim), other=0.0)
-        dots = tl.dot(vectors, tl.trans(vectors), dots, input_precision="ieee")
-    i = tl.arange(0, TILE)
-    return dots, tl.where(i[:, None] == i[None, :], dots, 0.0)
+    return embeddings + completions(first, place, size, order)[:, None] * dim, (place < size)[:, None]
 
 
 @triton.jit
-def tile_of_two(
-    embeddings, order, first, at, other, size, DIM_UNITS, DIM_UNIT: tl.constexpr, TILE: tl.constexpr,
-    BLOCK_DIM: tl.constexpr,
+def block_of(row, inside, start, dim, BLOCK_DIM: tl.constexpr):
+    """BLOCK_DIM dimensions of a tile's rows, 0 past the last."""
+    along = start + tl.arange(0, BLOCK_DIM)[None, :]
+    return tl.load(row + along, mask=inside & (along < dim), other=0.0)
+
+
+@triton.jit
+def add_outer_products(partial, left, right):
+    """Add products of float32 blocks: the last axis of ``partial`` stands for lanes, four dimensions each."""
+    left_halves = tl.split(tl.reshape(left, [left.shape[0], left.shape[1] // 4, 2, 2]))
+    right_halves = tl.split(tl.reshape(right, [right.shape[0], right.shape[1] // 4, 2, 2]))
+    for half in tl.static_range(2):
+        left_even, left_odd = tl.split(left_halves[half])
+        right_even, right_odd = tl.split(right_halves[half])
+        partial += left_even[:, None, :] * right_even[None, :, :]
+        partial += left_odd[:, None, :] * right_odd[None, :, :]
+    return partial
+
+
+@triton.jit
+def dot_products(
+    embeddings, order, first, at, other, size, DIM_UNITS, DIM_UNIT: tl.constexpr, BY_LANE: tl.constexpr,
+    TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
-    """Dot products of the members from ``at`` on with those from ``other`` on."""
+    """Of the TILE members from ``at`` on with those from ``other`` on; None: with themselves, each embedding read once.
+
+    BY_LANE, each lane adds the products of its own dimensions, and the lanes are added at last: ``tl.dot`` without
+    tensor cores reads its operands from shared memory across rows that begin in the same bank (docs/kernel.md).
+    """
     dim = DIM_UNITS * DIM_UNIT
-    place_i, place_j = at + tl.arange(0, TILE), other + tl.arange(0, TILE)
-    row_i = embeddings + completions(first, place_i, size, order)[:, None] * dim
-    row_j = embeddings + completions(first, place_j, size, order)[:, None] * dim
-    along = tl.arange(0, BLOCK_DIM)[None, :]
-    dots = tl.zeros([TILE, TILE], tl.float32)
-    for start in range(0, dim, BLOCK_DIM):
-        left = start + along < dim
-        rows_i = tl.load(row_i + (start + along), mask=(place_i < size)[:, None] & left, other=0.0)
-        rows_j = tl.load(row_j + (start + along), mask=(place_j < size)[:, None] & left, other=0.0)
-        dots = tl.dot(rows_i, tl.trans(rows_j), dots, input_precision="ieee")
-    return dots
+    row_i, inside_i = rows_of(embeddings, order, first, at, size, dim, TILE)
+    row_j, inside_j = row_i, inside_i
+    if other is not None:
+        row_j, inside_j = rows_of(embeddings, order, first, other, size, dim, TILE)
+    if BY_LANE:
+        partial = tl.zeros([TILE, TILE, BLOCK_DIM // 4], tl.float32)
+        for start in tl.range(0, dim, BLOCK_DIM, num_stages=4):
+            left = block_of(row_i, inside_i, start, dim, BLOCK_DIM)
+            right = left if other is None else block_of(row_j, inside_j, start, dim, BLOCK_DIM)
+            partial = add_outer_products(partial, left, right)
+        return tl.sum(partial, 2)
+    else:
+        dots = tl.zeros([TILE, TILE], tl.float32)
+        for start in range(0, dim, BLOCK_DIM):
+            left = block_of(row_i, inside_i, start, dim, BLOCK_DIM)
+            right = left if other is None else block_of(row_j, inside_j, start, dim, BLOCK_DIM)
+            dots = tl.dot(left, tl.trans(right), dots, input_precision="ieee")
+        return dots
+
+
+@triton.jit
+def diagonal(values, TILE: tl.constexpr):
+    """0 everywhere else."""
+    i = tl.arange(0, TILE)
+    return tl.where(i[:, None] == i[None, :], values, 0.0)
 
 
 @triton.jit
 def store_tile(rows, factors, dots, at, other, size, STRIDE: tl.constexpr, TILE: tl.constexpr):
     """One tile of a scope's similarities to its rows of scratch, in bounds."""
     if TILE == 128:
-        # In halves, one after the other: where tensor memory leaves a thread a whole row, 128 columns, their factors
-        # and products would not fit in its registers together.
-        left, right = tl.split(tl.permute(tl.reshape(dots, [TILE, 2, TILE // 2]), [0, 2, 1]))
-        store_columns(rows, factors, left, at, other, size, STRIDE, TILE, TILE // 2)
-        tl.debug_barrier()
-        store_columns(rows, factors, right, at, other + TILE // 2, size, STRIDE, TILE, TILE // 2)
+        # In quarters, one after the other: where tensor memory leaves a thread half a row, 64 columns, their factors and
+        # products would not fit in its registers together.
+        halves = tl.split(tl.permute(tl.reshape(dots, [TILE, 2, TILE // 2]), [0, 2, 1]))
+        for half in tl.static_range(2):
+            quarters = tl.split(tl.permute(tl.reshape(halves[half], [TILE, 2, TILE // 4]), [0, 2, 1]))
+            for quarter in tl.static_range(2):
+                column = other + (2 * half + quarter) * (TILE // 4)
+                store_columns(rows, factors, quarters[quarter], at, column, size, STRIDE, TILE, TILE // 4)
+                tl.debug_barrier()
     else:
         store_columns(rows, factors, dots, at, other, size, STRIDE, TILE, TILE)
 
@@ -99,7 +130,7 @@ def store_columns(
 def similarities_to_scratch(
     embeddings, order, first, size, rows, factors, DIM_UNITS, DIM_UNIT: tl.constexpr,
     NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, STRIDE: tl.constexpr,
-    TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    BY_LANE: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
     """All of a scope's similarities: the tiles on the diagonal, then those below it, mirrored.
 
@@ -107,15 +138,20 @@ def similarities_to_scratch(
     through scratch too: summed in registers for rows and for columns at once, 128 members would not fit.
     """
     for at in range(0, size, TILE):
-        dots, squares = diagonal_tile(embeddings, order, first, at, size, DIM_UNITS, DIM_UNIT, TILE, BLOCK_DIM)
+        dots = dot_products(
+            embeddings, order, first, at, None, size, DIM_UNITS, DIM_UNIT, BY_LANE, TILE, BLOCK_DIM
+        )  # fmt: skip
         place = at + tl.arange(0, TILE)
-        tl.store(factors + place, inverse_norms(tl.sum(squares, 1), NORMALIZE), mask=place < size)
+        squares = tl.sum(diagonal(dots, TILE), 1)
+        tl.store(factors + place, inverse_norms(squares, NORMALIZE), mask=place < size)
         tl.debug_barrier()
         store_tile(rows, factors, dots, at, at, size, STRIDE, TILE)
     if MEMBERS > TILE:
         for at in range(TILE, size, TILE):
             for other in range(0, at, TILE):
-                dots = tile_of_two(embeddings, order, first, at, other, size, DIM_UNITS, DIM_UNIT, TILE, BLOCK_DIM)
+                dots = dot_products(
+                    embeddings, order, first, at, other, size, DIM_UNITS, DIM_UNIT, BY_LANE, TILE, BLOCK_DIM
+                )  # fmt: skip
                 store_tile(rows, factors, dots, at, other, size, STRIDE, TILE)
                 store_tile(rows, factors, tl.trans(dots), other, at, size, STRIDE, TILE)
     tl.debug_barrier()
@@ -149,16 +185,21 @@ def similarity_to(j, place, size, block, similarity, rows, ON_CHIP: tl.constexpr
 @triton.jit
 def similarities_in_registers(
     embeddings, similarity, order, first, size, scope, DIM_UNITS, DIM_UNIT: tl.constexpr,
-    NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, COPIES: tl.constexpr, BY_LANE: tl.constexpr, TILE: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
-    """[j, 1, i]: similarity of member i to member j."""
+    """[j, copy, i]: similarity of member i to member j."""
     if similarity is None:
-        dots, squares = diagonal_tile(embeddings, order, first, 0, size, DIM_UNITS, DIM_UNIT, TILE, BLOCK_DIM)
-        values = scaled(
-            dots, inverse_norms(tl.sum(squares, 1), NORMALIZE), inverse_norms(tl.sum(squares, 0), NORMALIZE)
+        dots = dot_products(embeddings, order, first, 0, None, size, DIM_UNITS, DIM_UNIT, BY_LANE, TILE, BLOCK_DIM)
+        squares = diagonal(dots, TILE)
+        row_factor, column_factor = (
+            inverse_norms(tl.sum(squares, 1), NORMALIZE),
+            inverse_norms(tl.sum(squares, 0), NORMALIZE),
         )
+        values = scaled(dots, row_factor, column_factor)
         # Lanes past the tile repeat it: they hold no member, so nobody reads them.
-        return tl.reshape(tl.broadcast_to(values[:, None, :], [TILE, MEMBERS // TILE, TILE]), [TILE, 1, MEMBERS])
+        repeated = tl.broadcast_to(values[:, None, None, :], [TILE, COPIES, MEMBERS // TILE, TILE])
+        return tl.reshape(repeated, [TILE, COPIES, MEMBERS])
     else:
-        j, i = tl.arange(0, TILE)[:, None, None], tl.arange(0, MEMBERS)[None, None, :]
+        j, i = tl.arange(0, TILE)[:, None, None], places(MEMBERS, COPIES)
         return given(similarity + scope.to(tl.int64) * size * size, i, j, size, (i < size) & (j < size))

@@ -8,7 +8,7 @@ FAMILIES := hidden crowded single
 OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
 .PHONY: demo test test-triton test-gpu gpu-check test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch study study-quick \
-	kernels-report sanitize test-emulator wheel clean
+	kernels-report sanitize test-emulator resolve wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
 # Tables, pictures and a file of advantages, under demo/.
@@ -117,6 +117,10 @@ test-emulator: $(READY)
 # What a call of the CUDA backend costs the host, without the driver: docs/cuda.md.
 bench-cuda-launch: $(READY)
 	$(BIN)/python -m bench.launch_cost cuda --json docs/figures/cuda-launch-cost.json
+
+# Whether constraints.txt resolves with every extra on Python 3.11 to 3.13, and what that downloads; installs nothing.
+resolve: $(READY)
+	$(BIN)/python tools/resolve_constraints.py
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel

@@ -101,8 +101,8 @@ def diagonal(values, TILE: tl.constexpr):
 def store_tile(rows, factors, dots, at, other, size, STRIDE: tl.constexpr, TILE: tl.constexpr):
     """One tile of a scope's similarities to its rows of scratch, in bounds."""
     if TILE == 128:
-        # In quarters, one after the other: where tensor memory leaves a thread half a row, 64 columns, their factors and
-        # products would not fit in its registers together.
+        # In quarters, one after the other: where tensor memory leaves a thread half a row, 64 columns, their factors
+        # and products would not fit in its registers together.
         halves = tl.split(tl.permute(tl.reshape(dots, [TILE, 2, TILE // 2]), [0, 2, 1]))
         for half in tl.static_range(2):
             quarters = tl.split(tl.permute(tl.reshape(halves[half], [TILE, 2, TILE // 4]), [0, 2, 1]))

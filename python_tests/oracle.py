@@ -211,6 +211,8 @@ class Oracle:
                 gap = min(gap, closest)
             elif case.option("method") == "smi":
                 new[members] = self.submodular(r[members], self.similarity(case, scope))
+            elif case.option("method") != "none":
+                raise NotImplementedError(case.option("method"))
             if case.option("match_scale"):
                 new[valid] = self.match_scale(new[valid], r[valid])
         return Truth(self.advantages(case, new), new, rank, max_similarity, lams, gap)

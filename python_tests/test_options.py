@@ -84,8 +84,8 @@ def test_a_compiled_module_refuses_what_it_does_not_know() -> None:
 
     known = {name: getattr(Options(), name) for name in OF_A_KERNEL}
     _cpu.Options(known)
-    for wrong in ({**known, "method": "toy"}, {**known, "colour": 1.0}, {"method": "mmr"}):
-        with pytest.raises(ValueError, match=r"method has no value 'toy'|an option that|no option lam_mode"):
+    for wrong in ({**known, "method": "unheard_of"}, {**known, "colour": 1.0}, {"method": "mmr"}):
+        with pytest.raises(ValueError, match=r"method has no value 'unheard_of'|an option that|no option lam_mode"):
             _cpu.Options(wrong)
 
 
@@ -138,11 +138,11 @@ def test_a_value_that_a_backend_has_forgotten_is_an_error_there(
 ) -> None:
     """Planted: the table gains a value that no kernel knows. None of them computes something else in its place."""
     options.unpack.cache_clear()
-    grown = OPTIONS[field]._replace(choices=(*OPTIONS[field].choices, "toy"))
+    grown = OPTIONS[field]._replace(choices=(*OPTIONS[field].choices, "unheard_of"))
     monkeypatch.setitem(OPTIONS, field, grown)
-    given = pack({field: "toy", "backend": backend})
+    given = pack({field: "unheard_of", "backend": backend})
     rewards, embeddings = torch.rand(2, 3, device=device), torch.randn(2, 3, 4, device=device)
-    with pytest.raises(Exception, match=r"toy|that this kernel lacks|CompilationError"):
+    with pytest.raises(Exception, match=r"unheard_of|that this kernel lacks|CompilationError"):
         ops.mmr(rewards, embeddings, given, 0, None, None, None, None, None)
     options.unpack.cache_clear()
     assert backends.BACKENDS  # the table is whole again for whoever comes next

@@ -188,6 +188,14 @@ class Oracle:
             advantages[members] = (new[members] - np.mean(new[members])) / divisor
         return advantages
 
+    def without_picks(self, case: Case, scope: int, r: np.ndarray) -> np.ndarray:
+        """New rewards of a scope, of a method that picks nothing."""
+        if case.option("method") == "smi":
+            return self.submodular(r, self.similarity(case, scope))
+        if case.option("method") == "none":
+            return r
+        raise NotImplementedError(case.option("method"))
+
     def all_equal(self, rewards: np.ndarray) -> bool:
         """Up to rounding."""
         return bool(np.ptp(rewards) <= 1e-6 * max(1.0, np.abs(rewards).max()))
@@ -209,10 +217,8 @@ class Oracle:
                 picked = [members[place] for place in order]
                 new[picked], max_similarity[picked], rank[picked] = values, nearest, range(len(picked))
                 gap = min(gap, closest)
-            elif case.option("method") == "smi":
-                new[members] = self.submodular(r[members], self.similarity(case, scope))
-            elif case.option("method") != "none":
-                raise NotImplementedError(case.option("method"))
+            else:
+                new[members] = self.without_picks(case, scope, r[members])
             if case.option("match_scale"):
                 new[valid] = self.match_scale(new[valid], r[valid])
         return Truth(self.advantages(case, new), new, rank, max_similarity, lams, gap)

@@ -40,7 +40,7 @@ def check(case: Case, result: MMRResult, tolerance: float = CONTRACT, rounding: 
         else:
             assert np.all(rank[members] == -1), "a method that picks nothing has rank -1"
             assert np.all(max_similarity[members] == 0), "a method that picks nothing has max_similarity 0"
-            expected, extra = group_r, np.zeros(len(members))
+            expected, extra = ORACLE.without_picks(case, scope, group_r), np.zeros(len(members))
             if case.option("method") == "smi":
                 expected, extra = _submodular(case, group_r, ORACLE.similarity(case, scope), rounding)
         if case.option("match_scale") and valid.any():

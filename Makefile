@@ -98,7 +98,7 @@ study: $(READY)
 	for family in $(FAMILIES); do \
 		$(BIN)/python -m study.training.curves $$family study/results/training-$$family.png || exit 1; done
 
-# Compiles the kernels for GPUs that needn't be there, disassembles them, writes docs/kernels-report.md and .json.
+# Compiles the kernels for GPUs that needn't be there, takes them apart, writes docs/kernels-report.json and cuda-report.json.
 kernels-report: $(READY)
 	$(BIN)/python -m bench.kernels_report
 	$(BIN)/python -m bench.cuda_report

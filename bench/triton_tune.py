@@ -33,7 +33,7 @@ def tune(groups: int, dim: int, seconds: float) -> None:
         times = {}
         blocks, warps = (row.block_dim // 2, row.block_dim, 2 * row.block_dim), (row.num_warps, 2 * row.num_warps)
         for block, warp, stages in itertools.product(blocks, warps, (2, 3, 4, 5)):
-            if block < 16 or (members <= 32 and warp > 1):
+            if block < 16:
                 continue
             candidate = row._replace(block_dim=block, num_warps=warp, num_stages=stages)
             triton.CONFIGURATIONS[members, width] = candidate

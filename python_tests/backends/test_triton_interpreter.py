@@ -1,4 +1,4 @@
-"""What Triton's interpreter shows of the kernel: bytes moved, independence of order and of memory, safety.
+"""Shown by Triton's interpreter: bytes moved, independence of order and of memory, safety.
 
 The suite itself runs there too: ``TRITON_INTERPRET=1 pytest --backend=triton --hypothesis-profile=slow``.
 """
@@ -68,7 +68,7 @@ class Traffic:
         monkeypatch.setattr(builder(), "create_masked_store", counted_store)
 
     def of(self, counted: Counter[int], tensor: torch.Tensor) -> list[int]:
-        """One count an element."""
+        """One count per element."""
         step = tensor.element_size()
         return [counted.pop(tensor.data_ptr() + step * i, 0) for i in range(tensor.numel())]
 
@@ -89,14 +89,14 @@ def test_each_embedding_is_read_once_and_each_output_written_once(
     assert set(traffic.of(traffic.loads, call.embeddings)) == {1}
     for output in filled(outputs):
         assert set(traffic.of(traffic.stores, output)) == {1}
-    # One load a copy of the selection, of which the hardware makes one where they meet in a cache.
+    # Each copy of the selection loads once; the hardware makes one load of them where they meet in a cache.
     assert len(set(traffic.of(traffic.loads, call.rewards))) == 1
     if size <= 32:
         assert buffers[0] is None
         assert not traffic.loads
         assert not traffic.stores
     else:
-        # Scratch, the one thing else: similarities written once, then a row a pick; factors.
+        # Nothing else but scratch: similarities written once, then one row read per pick; factors.
         assert buffers[0] is not None
         written, read = traffic.of(traffic.stores, buffers[0]), traffic.of(traffic.loads, buffers[0])
         assert set(written) <= {0, 1}
@@ -141,7 +141,7 @@ def test_bits_depend_neither_on_program_order_nor_on_old_memory(size: int, optio
     call = problem(5, size, **options)
     plain = triton.run(call)
     for seed, value in enumerate((float("nan"), float("inf"), float("-inf"), -1e30)):
-        # With one program a call, or 200 completions in the second launch's one, there is nothing to shuffle.
+        # With one program per call, or 200 completions in the second launch's one, there is nothing to shuffle.
         with (
             shuffled_programs(seed, 5 if call.num_scopes == 5 and call.options.scale != "batch" else 1),
             poisoned_memory(value),

@@ -32,10 +32,10 @@ class Configuration(NamedTuple):
     tile: int  # rows and columns of a product's tile
     block_dim: int  # dimensions of a step along D
     num_warps: int
-    num_stages: int  # steps along D in flight
+    num_stages: int  # steps along D in flight; by lane (float32, tiles of up to 32) similarity.py says how many
 
 
-#: By members and bytes an element. ``python -m bench.triton_tune`` prints a better table where it finds one.
+#: By members and bytes per element. ``python -m bench.triton_tune`` prints a better table where it finds one.
 CONFIGURATIONS = {
     (16, 2): Configuration(32, True, 16, 128, 1, 4),
     (16, 4): Configuration(32, True, 16, 64, 4, 4),
@@ -44,7 +44,7 @@ CONFIGURATIONS = {
     (64, 2): Configuration(64, True, 64, 128, 4, 3),
     (64, 4): Configuration(64, True, 64, 16, 4, 3),
     (128, 2): Configuration(128, True, 128, 32, 8, 4),
-    (128, 4): Configuration(128, True, 128, 16, 8, 3),
+    (128, 4): Configuration(128, True, 128, 16, 8, 2),
     (256, 2): Configuration(256, True, 64, 64, 8, 3),
     (256, 4): Configuration(256, True, 16, 128, 4, 4),
     (512, 2): Configuration(512, True, 64, 64, 8, 3),
@@ -59,7 +59,10 @@ CONFIGURATIONS = {
 
 
 def configuration(problem: Problem) -> Configuration:
-    """The table's row. One row for all ragged groups, but ``members``: a group's bits must not depend on N."""
+    """The table's row. One row for all ragged groups, but ``members``: a group's bits must not depend on N.
+
+    That row's tile is for groups far smaller than N; on tensor cores a larger one costs next to nothing.
+    """
     members = max(16, _power_of_two(problem.max_scope_size))
     width = 4 if problem.embeddings is None else problem.embeddings.element_size()
     if problem.group_size == 0 and problem.options.scope == "group":
@@ -84,7 +87,7 @@ def why_not_here(host: Host) -> str | None:
 
 
 def why_not(problem: Problem, host: Host) -> str | None:
-    """Needs CUDA or ROCm tensors and at most 4096 members a scope; takes every dtype and option of the op."""
+    """Needs CUDA or ROCm tensors and at most 4096 members per scope; takes every dtype and option of the op."""
     rewards = problem.rewards
     if rewards.is_cpu and host.interpreter is not None:  # every call on the CPU comes by here: nothing to format
         return "needs tensors on a CUDA or ROCm device, got cpu; move them, or leave backend=None"
@@ -92,8 +95,8 @@ def why_not(problem: Problem, host: Host) -> str | None:
         return f"needs tensors on a CUDA or ROCm device, got {rewards.device.type}; move them, or leave backend=None"
     if problem.max_scope_size > LARGEST_SCOPE:
         return (
-            f"takes at most {LARGEST_SCOPE} completions a group or batch scope (with group_offsets or group_ids: a"
-            f" call), got up to {problem.max_scope_size}; leave backend=None"
+            f"takes at most {LARGEST_SCOPE} completions per group or batch scope (with group_offsets or group_ids:"
+            f" per call), got up to {problem.max_scope_size}; leave backend=None"
         )
     return why_not_here(host)
 

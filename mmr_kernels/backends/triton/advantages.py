@@ -1,6 +1,6 @@
 """Sections 3 to 5 of the contract in Triton, and the kernels: from raw embeddings to advantages in one launch.
 
-``mmr_kernel`` runs one program a scope; nothing passes between programs. ``scale="batch"`` over groups needs all of
+``mmr_kernel`` runs one program per scope; nothing passes between programs. ``scale="batch"`` over groups needs all of
 them at once, so there a second launch, ``divide_by_batch_deviation``, finishes.
 """
 
@@ -37,7 +37,7 @@ PICKED = tl.constexpr(-(2**31))  # key of whoever can't be picked
 
 @triton.jit
 def scope_lambda(r, member, lam, lam_value, temperature, diversity, LAM_MODE: tl.constexpr):
-    """λ as section 4 uses it, ``diversity`` applied, one value a copy. Run-time float32 throughout."""
+    """λ as section 4 uses it, ``diversity`` applied, one value per copy. Run-time float32 throughout."""
     mean, deviation = mean_and_deviation(r, member, 0)
     if LAM_MODE == "sigmoid":
         chosen = tl.div_rn(1.0, 1.0 + tl.exp(-deviation))

@@ -1,7 +1,7 @@
-"""What the parts of the Triton kernel share: which completions belong to a scope, and statistics over them.
+"""Shared by the parts of the Triton kernel: which completions belong to a scope, and statistics over them.
 
 A scope's members lie in tensors of shape [P, C, L]: member p * L + l in register p of lane l, and C copies of all of
-it, one a warp (docs/kernel.md says why).
+it, one per warp (docs/kernel.md says why).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LARGEST = tl.constexpr(3.4028234663852886e38)  # of float32: what lies beyond is
 
 @triton.jit
 def total(values):
-    """Sum over the members; like the next two it keeps its dimensions, one value a copy."""
+    """Sum over the members; like the next two it keeps its dimensions, one value per copy."""
     return tl.sum(tl.sum(values, 0, keep_dims=True), 2, keep_dims=True)
 
 

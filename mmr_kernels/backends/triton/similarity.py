@@ -1,7 +1,7 @@
 """Section 2 of the contract in Triton: a scope's similarities, kept in registers or sent through scratch.
 
-Up to 32 members they stay in registers, one column a lane; above that they go through ``scratch``, a row a position
-of the call, and whoever needs a row loads it.
+Up to 32 members they stay in registers, one column per lane; above that they go through ``scratch``, one row per
+position of the call, and whoever needs a row loads it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import triton.language as tl
 from mmr_kernels.backends.triton.members import LARGEST, completions, places
 
 SMALLEST_NORM = tl.constexpr(1e-12)
+STEPS_IN_FLIGHT = tl.constexpr(4)  # along D, by lane
 
 
 @triton.jit
@@ -76,7 +77,7 @@ def dot_products(
         row_j, inside_j = rows_of(embeddings, order, first, other, size, dim, TILE)
     if BY_LANE:
         partial = tl.zeros([TILE, TILE, BLOCK_DIM // 4], tl.float32)
-        for start in tl.range(0, dim, BLOCK_DIM, num_stages=4):
+        for start in tl.range(0, dim, BLOCK_DIM, num_stages=STEPS_IN_FLIGHT):
             left = block_of(row_i, inside_i, start, dim, BLOCK_DIM)
             right = left if other is None else block_of(row_j, inside_j, start, dim, BLOCK_DIM)
             partial = add_outer_products(partial, left, right)

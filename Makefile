@@ -109,7 +109,7 @@ sanitize: $(READY)
 
 # The emulator of the CUDA kernel, and the op's suite on it: no GPU, no nvcc. Then `make gpu-check` in small.
 test-emulator: $(READY)
-	MMR_KERNELS_BUILD_EMULATOR=1 MMR_KERNELS_CUDA_ARCHS= $(BIN)/python setup.py --quiet build_ext --inplace
+	MMR_KERNELS_BUILD_EMULATOR=1 $(BIN)/python setup.py --quiet build_ext --inplace
 	TRITON_INTERPRET=1 MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/test_agreement.py
 	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --backend=cuda --hypothesis-profile=slow $(OP_SUITE)
 	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/tools

@@ -63,7 +63,7 @@ def main() -> None:
     """Write the report."""
     spec = importlib.util.find_spec("mmr_kernels._cuda")
     if spec is None or spec.origin is None:
-        raise SystemExit("the module mmr_kernels._cuda is not built; install nvcc and reinstall mmr-kernels")
+        raise SystemExit("the module mmr_kernels._cuda is not built: docs/cuda.md, Building")
     record.write(REPORT, record.record(rows=rows(Path(spec.origin))))
 
 

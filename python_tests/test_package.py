@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import mmr_kernels
+from mmr_kernels.backends.host import OLDEST_TRITON
 
 
 def test_every_public_name_is_there() -> None:
@@ -26,3 +29,9 @@ def test_the_import_alone_needs_no_torch() -> None:
     command = [sys.executable, "-c", block]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == mmr_kernels.__version__
+
+
+def test_the_oldest_triton_is_said_alike() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    (triton,) = (name for name in project["optional-dependencies"]["dev"] if name.startswith("triton"))
+    assert triton.startswith(f"triton>={'.'.join(map(str, OLDEST_TRITON))};")

@@ -28,7 +28,7 @@ def why_not_here(host: Host) -> str | None:
     if host.cuda_extension is not None:
         return (
             f"needs the compiled module mmr_kernels._cuda, found: {host.cuda_extension};"
-            " install nvcc and reinstall mmr-kernels (docs/cuda.md)"
+            " install nvcc and reinstall mmr-kernels with MMR_KERNELS_CUDA_ARCHS=all (docs/cuda.md)"
         )
     if host.cuda_device is not None:
         return (

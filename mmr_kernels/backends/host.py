@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import importlib.metadata
@@ -49,6 +50,36 @@ def this_host() -> Host:
 def unasked(host: Host) -> Host:
     """The machine as ``backend=None`` sees it: Triton's interpreter and the CUDA emulator are there to be asked for."""
     return host._replace(interpreter="not asked for", emulator="not asked for")
+
+
+def openmp() -> str | None:
+    """Where the CPU kernel's threads come from, and whether torch's come from there too; None without that kernel."""
+    if _why_no_extension("_cpu") is not None:
+        return None
+    own = _openmp_runtime(importlib.import_module("mmr_kernels._cpu").__file__)
+    torchs = _openmp_runtime(torch._C.__file__)
+    if own is None:
+        return "none: the CPU kernel runs on one thread"
+    return f"{own}, torch's too" if own == torchs else f"{own}, a pool of threads beside torch's: {torchs}"
+
+
+class _Symbol(ctypes.Structure):
+    """What ``dladdr`` fills in."""
+
+    _fields_ = (
+        ("file", ctypes.c_char_p), ("base", ctypes.c_void_p), ("name", ctypes.c_char_p), ("address", ctypes.c_void_p),
+    )  # fmt: skip
+
+
+def _openmp_runtime(module: str | None) -> str | None:
+    """The library in which the loader found, for this module, what gcc makes of a parallel loop."""
+    try:
+        parallel = ctypes.cast(ctypes.CDLL(module).GOMP_parallel, ctypes.c_void_p)
+    except AttributeError:
+        return None
+    symbol = _Symbol()
+    ctypes.CDLL(None).dladdr(parallel, ctypes.byref(symbol))
+    return os.fsdecode(symbol.file)
 
 
 def _why_no_triton() -> str | None:

@@ -27,7 +27,7 @@ def peers() -> list[Provider]:
 def _missing(module: str, package: str) -> str | None:
     if importlib.util.find_spec(module) is not None:
         return None
-    return f"needs {package}, found it not installed; pip install 'mmr-kernels[bench]'"
+    return f"needs {package}, found it not installed; pip install '.[bench]'"
 
 
 def _pyversity(inputs: Inputs) -> Trial:

@@ -13,7 +13,7 @@ def grpo(context: typer.Context) -> None:
     try:
         from mmr_kernels.integrations.trl import script
     except ImportError as error:
-        typer.echo(f"Error: {error}; training needs TRL: pip install 'mmr-kernels[trl]'", err=True)
+        typer.echo(f"Error: {error}; training needs TRL: pip install '.[trl]'", err=True)
         raise typer.Exit(1) from error
     try:
         arguments = script.parse(context.args)

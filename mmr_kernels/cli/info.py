@@ -47,6 +47,7 @@ def collect(host: Host | None = None) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": None,
+        "openmp": None,
         "gpus": [],
         "backends": {},
         "embedders": {},
@@ -58,6 +59,7 @@ def collect(host: Host | None = None) -> dict[str, Any]:
         from mmr_kernels import backends, embedders
 
         report["threads"] = torch.get_num_threads()
+        report["openmp"] = backends.host.openmp()
         report["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         report["backends"] = backends.machine_reasons(host)
         report["embedders"] = embedders.machine_reasons()
@@ -87,9 +89,9 @@ def _print(report: dict[str, Any]) -> None:
     from rich.text import Text
 
     machine = Table(show_header=False, box=None)
-    for name in ("mmr-kernels", "python", *report["packages"], "os", "cpu", "cores", "threads"):
+    for name in ("mmr-kernels", "python", *report["packages"], "os", "cpu", "cores", "threads", "openmp"):
         value = report["packages"].get(name) if name in report["packages"] else report[name]
-        machine.add_row(name, Text("not found" if value is None else str(value)))
+        machine.add_row(name, Text("not found" if value is None else str(value), overflow="fold"))
     machine.add_row("gpu", Text(", ".join(report["gpus"]) or "none"))
     console = Console()
     console.print(machine)

@@ -13,7 +13,7 @@ def why_not() -> str | None:
     """Needs the library."""
     if importlib.util.find_spec("sentence_transformers") is not None:
         return None
-    return "needs the package sentence-transformers; pip install 'mmr-kernels[sentence-transformers]'"
+    return "needs the package sentence-transformers; pip install '.[sentence-transformers]'"
 
 
 def make(model: str, *, batch_size: int, max_tokens: int, policy: object) -> SentenceTransformersEmbedder:

@@ -186,7 +186,7 @@ def test_absent_peers_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> No
     said = {row["provider"]: row for row in report["left_out"]}
     for name, package in (("pyversity", "pyversity"), ("langchain", "langchain-core")):
         assert said[name]["kind"] == "absent"
-        assert said[name]["reason"] == f"needs {package}, found it not installed; pip install 'mmr-kernels[bench]'"
+        assert said[name]["reason"] == f"needs {package}, found it not installed; pip install '.[bench]'"
     assert "needs a C++ compiler" in str(table["batched+torch.compile"].why_not_here)
 
 

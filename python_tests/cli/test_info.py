@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import _ctypes
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import mmr_kernels
 from mmr_kernels import backends, embedders
+from mmr_kernels.backends import host
 from mmr_kernels.backends.host import this_host
 from mmr_kernels.cli import app
 from mmr_kernels.cli.info import collect
@@ -46,11 +50,36 @@ def test_the_table_repeats_each_reason(kind: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_made_up_host_gets_its_own_reasons() -> None:
-    host = this_host()._replace(cpu_extension="no compiler was found")
-    assert "no compiler was found" in collect(host)["backends"]["cpu"]
-    assert collect(host)["backends"] == backends.machine_reasons(host)
-    host = host._replace(cpu_extension=None)
-    assert collect(host)["backends"]["cpu"] is None
+    bare = this_host()._replace(cpu_extension="no compiler was found")
+    assert "no compiler was found" in collect(bare)["backends"]["cpu"]
+    assert collect(bare)["backends"] == backends.machine_reasons(bare)
+    assert collect(bare._replace(cpu_extension=None))["backends"]["cpu"] is None
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ({"_cpu": "/a/libgomp.so.1", "_C": "/a/libgomp.so.1"}, "/a/libgomp.so.1, torch's too"),
+        (
+            {"_cpu": "/a/libgomp.so.1", "_C": "/b/libgomp.so.1"},
+            "/a/libgomp.so.1, a pool of threads beside torch's: /",
+        ),
+        ({"_cpu": None, "_C": "/b/libgomp.so.1"}, "none: the CPU kernel runs on one thread"),
+    ],
+)
+def test_openmp_is_the_one_that_the_loader_found(
+    found: dict[str, str | None], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if this_host().cpu_extension is not None:
+        pytest.skip(f"no module mmr_kernels._cpu: {this_host().cpu_extension}")
+    monkeypatch.setattr(host, "_openmp_runtime", lambda module: found[Path(module).name.partition(".")[0]])
+    assert collect()["openmp"].startswith(says)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp is linked on Linux")
+def test_openmp_is_found_by_the_symbol_or_is_none() -> None:
+    assert "gomp" in str(host._openmp_runtime(torch._C.__file__))
+    assert host._openmp_runtime(_ctypes.__file__) is None
 
 
 @pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["score", "--help"], ["--version"]])
@@ -65,7 +94,7 @@ def test_works_where_torch_cannot_be_imported(arguments: list[str]) -> None:
 
 
 def test_any_failure_to_look_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(host: object) -> dict[str, None]:
+    def broken(_: object) -> dict[str, None]:
         raise RuntimeError("driver is gone")
 
     monkeypatch.setattr("mmr_kernels.backends.machine_reasons", broken)

@@ -170,7 +170,7 @@ def test_choices() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("sentence-transformers:MODEL", "pip install 'mmr-kernels[sentence-transformers]'"),
+        ("sentence-transformers:MODEL", "pip install '.[sentence-transformers]'"),
         ("vllm:MODEL", "pip install vllm"),
     ],
 )

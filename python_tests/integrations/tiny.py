@@ -10,7 +10,7 @@ import pytest
 import torch
 
 for package in ("trl", "peft", "math_verify"):
-    pytest.importorskip(package, reason=f"{package} is not installed: pip install 'mmr-kernels[trl]'")
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install '.[trl]'")
 
 from datasets import Dataset  # noqa: E402
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM  # noqa: E402

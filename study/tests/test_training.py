@@ -12,7 +12,7 @@ import pytest
 import torch
 import typer
 
-pytest.importorskip("trl", reason="trl is not installed: pip install 'mmr-kernels[trl]'")
+pytest.importorskip("trl", reason="trl is not installed: pip install '.[trl]'")
 
 from study.results_file import ResultsFile
 from study.training import comparisons, plan, policy

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels import MMRResult, mmr_advantages
-from mmr_kernels.integrations.metrics import metrics
+from mmr_kernels.integrations.metrics import UNUSABLE, metrics
 from mmr_kernels.integrations.scored import Scored
 from study.simulation import policy
 from study.simulation.arms import Arm, similarity_of
@@ -30,11 +30,12 @@ def batch_metrics(ways: Tensor, rewards: Tensor, setting: Setting) -> dict[str, 
     result = cast(MMRResult, mmr_advantages(groups, similarity=similarity, return_details=True))
     scored = Scored(
         groups, cast(Tensor, result.advantages), result.reweighted_rewards, result.selection_rank.float(),
-        result.max_similarity, result.lam.unsqueeze(1).expand_as(groups),
+        result.max_similarity, result.lam.unsqueeze(1).expand_as(groups), torch.zeros_like(groups),
     )  # fmt: skip
     scored = Scored(*(column.reshape(rewards.shape) for column in scored))
     found = [metrics(Scored(*columns), size) for columns in zip(*scored, strict=True)]
-    named = {name.removeprefix("mmr/"): torch.tensor([each[name] for each in found]) for name in found[0]}
+    names = [name for name in found[0] if name != UNUSABLE]  # a simulation has similarities, and no embeddings
+    named = {name.removeprefix("mmr/"): torch.tensor([each[name] for each in found]) for name in names}
     later = scored.max_similarity.where(scored.selection_rank > 0, torch.nan)
     return named | {"reward_similarity_correlation": correlation(rewards, later)}
 

@@ -46,6 +46,7 @@ def summary(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor) -> dic
         "completions": f"{len(rewards):,} in {len(groups):,} groups",
         "without a reward": f"{int((~valid).sum()):,} (advantage 0)",
         "groups of equal rewards": f"{equal:,} (plain GRPO learns nothing from them)",
+        "unusable embeddings": f"{int(scored.unusable.sum()):,} (zero or not finite: similar to nothing)",
         "advantage changed sign": f"{int(turned.sum()):,} completions",
     }
     if valid.any():

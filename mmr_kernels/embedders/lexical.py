@@ -1,4 +1,4 @@
-"""Embedder "lexical", which needs no model: hashed word 1–2-grams, counted and L2-normalised.
+"""Embedder "lexical", which needs no model: hashed 1–2-grams of words and signs, counted and L2-normalised.
 
 The hashing trick with signs (Weinberger et al. 2009, arXiv 0902.2206): each n-gram's hash names one of D
 dimensions and a sign, so that collisions move a cosine up as often as down, by about 1/√D. The evidence for
@@ -10,14 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import regex
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from mmr_kernels.embedders.protocol import padded
 
-#: Words of one character count too: solutions differ most by their digits.
-WORD = r"(?u)\w+"
+#: A character of a script that puts no spaces between words: Chinese, Japanese, and those of Unicode's line-breaking
+#: class SA, which are Thai, Lao, Khmer, Burmese and their kin.
+_UNSPACED = r"[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{Line_Break=SA}]"
+
+#: A word: such a character with its marks, or a run of other letters, marks, digits and "_". Words of one character
+#: count too: solutions differ most by their digits.
+WORD = regex.compile(rf"(?V1){_UNSPACED}\p{{M}}*|[\w--{_UNSPACED}]+")
+
+#: A word or a sign. Each operator, punctuation mark, symbol and emoji is a sign; what shows nothing is not.
+TOKEN = regex.compile(rf"{WORD.pattern}|[^\s\p{{Cc}}\p{{Cf}}\p{{Cs}}]")
 
 #: The finaliser of MurmurHash3 (Austin Appleby, public domain) as signed 64-bit integers, and an odd
 #: multiplier that makes an n-gram's hash depend on the order of its tokens.
@@ -37,7 +46,9 @@ def make(model: str, *, batch_size: int, max_tokens: int, policy: object) -> Lex
 
 
 class LexicalEmbedder:
-    """Texts or token ids to hashed n-gram counts, each row of length 1, or 0 where there is nothing to count.
+    """Texts or token ids to hashed n-gram counts, each row of length 1, so that equal completions have a cosine of 1.
+
+    Where there is nothing to count, a row is the first unit vector.
 
     The two ways hash differently: vectors of one are not to be compared with vectors of the other. Both are
     deterministic to the bit.
@@ -55,18 +66,28 @@ class LexicalEmbedder:
         self.longest_ngram = longest_ngram
 
     def embed_texts(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
-        """(N, D) float32 on ``device``; words are runs of letters, digits and "_", whatever their case."""
+        """(N, D) float32 on ``device``: square roots of the counts of n-grams, whatever the case of letters.
+
+        n-grams are counted over the words alone, so that "1" and "2" are neighbours in "{1}{2}" too, and over words
+        and signs. Square roots keep the signs, which are many, from outweighing the words (docs/embedders.md).
+        """
         from sklearn.feature_extraction.text import HashingVectorizer
 
         if not len(texts):
             return torch.zeros(0, self.dimensions, device=device)
-        vectorizer = HashingVectorizer(
-            n_features=self.dimensions,
-            ngram_range=(1, self.longest_ngram),
-            token_pattern=WORD,
-            dtype=np.float32,
+        words, tokens = (
+            HashingVectorizer(
+                n_features=self.dimensions,
+                ngram_range=(1, self.longest_ngram),
+                tokenizer=pattern.findall,
+                token_pattern=None,
+                norm=None,
+                dtype=np.float32,
+            ).transform(texts)
+            for pattern in (WORD, TOKEN)
         )
-        return torch.from_numpy(vectorizer.transform(texts).toarray()).to(device)
+        counts = torch.from_numpy((words + tokens).toarray())
+        return _unit_rows(counts.sign() * counts.abs().sqrt()).to(device)
 
     def embed_tokens(self, token_ids: Tensor | Sequence[Sequence[int]], mask: Tensor | None = None) -> Tensor:
         """(N, D) float32 on the device of the ids, no value of which is read by the host.
@@ -94,7 +115,14 @@ class LexicalEmbedder:
             signs = torch.where(hashes < 0, -1.0, 1.0).where(whole, 0.0)
             # Sums of ±1 are exact in float32, so the order in which a GPU's threads add them doesn't matter.
             counts.index_add_(0, (first + hashes % self.dimensions).reshape(-1), signs.reshape(-1))
-        return normalize(counts.reshape(rows, self.dimensions))
+        return _unit_rows(counts.reshape(rows, self.dimensions))
+
+
+def _unit_rows(counts: Tensor) -> Tensor:
+    """Each row at length 1. One without counts, or whose counts cancelled, becomes the first unit vector: a row of
+    zeros would be similar to nothing, and equal empty completions would be rewarded as diverse."""
+    counts[:, 0] += ~counts.any(dim=1)
+    return normalize(counts)
 
 
 def _mixed(values: Tensor) -> Tensor:

@@ -11,13 +11,17 @@ from mmr_kernels.integrations.scored import Scored
 EMBED_MS, REWEIGHT_MS = "mmr/embed_ms", "mmr/reweight_ms"
 DIVERSITY, SHARE_OF_STEP = "mmr/diversity", "mmr/share_of_step"
 
+#: Completions per batch whose embedding is zero or not finite.
+UNUSABLE = "mmr/unusable_embeddings"
+
 
 def metrics(scored: Scored, group_size: int) -> dict[str, float]:
     """Name to value; NaN where the batch holds nothing to measure.
 
     Similarity is that of completions picked after the first of their scope, the only ones that have one.
     """
-    rewards, advantages, reweighted, rank, similarity, lam = (column.to("cpu", torch.float64) for column in scored)
+    columns = (column.to("cpu", torch.float64) for column in scored)
+    rewards, advantages, reweighted, rank, similarity, lam, unusable = columns
     valid = rewards.isfinite()
     both = torch.stack([rewards, advantages])[:, valid]
     later = similarity[rank > 0]
@@ -25,6 +29,7 @@ def metrics(scored: Scored, group_size: int) -> dict[str, float]:
         "mmr/lambda": lam.nanmean().item(),
         "mmr/similarity_mean": later.mean().item(),
         "mmr/similarity_max": later.max().item() if len(later) else torch.nan,
+        UNUSABLE: unusable.sum().item(),
         "mmr/reward_before": rewards[valid].mean().item(),
         "mmr/reward_after": reweighted[valid].mean().item(),
         "mmr/equal_reward_groups": _equal_groups(rewards.view(-1, group_size), valid.view(-1, group_size)),

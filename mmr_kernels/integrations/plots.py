@@ -28,7 +28,7 @@ def draw(scored: Scored, plain_advantages: Tensor, title: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rewards, advantages, reweighted, rank, redundancy, _ = (column.cpu().numpy() for column in scored)
+    rewards, advantages, reweighted, rank, redundancy = (column.cpu().numpy() for column in scored[:5])
     plain = plain_advantages.cpu().numpy()
     known = np.isfinite(reweighted)
     first, later = np.flatnonzero(known & (rank <= 0)), np.flatnonzero(rank > 0)

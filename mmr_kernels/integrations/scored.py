@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from mmr_kernels import MMRResult, mmr_advantages
@@ -18,6 +20,7 @@ class Scored(NamedTuple):
     selection_rank: Tensor  #: int64: 0 = picked first, -1 = not picked
     max_similarity: Tensor  #: float32
     lam: Tensor  #: float32: λ of the completion's scope, NaN where the method has none
+    unusable: Tensor  #: bool: the embedding is zero or not finite, so the completion is similar to nothing
 
     def table(self, rows: slice = slice(None)) -> dict[str, list[float]]:
         """The columns that a table of completions gets beside its own reward and advantage."""
@@ -30,10 +33,28 @@ TABLE = ("reweighted_reward", "selection_rank", "max_similarity")
 
 
 def score(rewards: Tensor, embeddings: Tensor | None, **arguments: Any) -> Scored:
-    """Call the op; ``arguments`` are those of ``mmr_advantages``, ``group_size`` or ``group_ids`` among them."""
+    """Call the op; ``arguments`` are those of ``mmr_advantages``, ``group_size`` or ``group_ids`` among them.
+
+    Embeddings that are zero or not finite are counted, and warned of once.
+    """
     result = mmr_advantages(rewards, embeddings, return_details=True, **arguments)
     assert isinstance(result, MMRResult)
     assert result.advantages is not None
     # λ is one per batch, per group of one size, or per completion.
     lam = result.lam.repeat_interleave(len(rewards) // len(result.lam))
-    return Scored(rewards, *result[:-1], lam)  # type: ignore[arg-type]
+    return Scored(rewards, *result[:-1], lam, _unusable(rewards, embeddings))  # type: ignore[arg-type]
+
+
+def _unusable(rewards: Tensor, embeddings: Tensor | None) -> Tensor:
+    if embeddings is None:
+        return torch.zeros_like(rewards, dtype=torch.bool)
+    squares = embeddings.to(torch.float32).square().sum(dim=1)  # as docs/contract.md has it
+    unusable = ~(squares.isfinite() & (squares > 0))
+    if unusable.any():
+        # The same words each time, so that Python shows them once.
+        warnings.warn(
+            "the embedder returned rows that are zero or not finite: such completions are similar to nothing, even to"
+            " their equals, so MMR takes none of them as redundant; mmr/unusable_embeddings counts them",
+            stacklevel=2,
+        )
+    return unusable

@@ -145,6 +145,14 @@ def test_the_summary_fits_80_columns() -> None:
     assert summary("80") == summary("200")
 
 
+def test_embeddings_that_are_zero_or_not_finite_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert re.search("unusable embeddings +0 ", run(SAMPLE).stdout)
+    rows = torch.eye(48).index_fill(0, torch.tensor([1, 5, 47]), 0)
+    monkeypatch.setattr(LexicalEmbedder, "embed_texts", lambda self, texts: rows)
+    with pytest.warns(UserWarning, match="rows that are zero or not finite"):
+        assert re.search("unusable embeddings +3 ", run(SAMPLE).stdout)
+
+
 @pytest.mark.parametrize("method", ["smi", "none"])
 def test_other_methods_print_too(method: str) -> None:
     result = run(SAMPLE, "--method", method)

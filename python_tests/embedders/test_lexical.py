@@ -7,10 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmr_kernels import MMRResult, mmr_advantages
 from mmr_kernels.embedders import LexicalEmbedder, TextEmbedder, TokenEmbedder
+from mmr_kernels.embedders.lexical import TOKEN
 
 embedder = LexicalEmbedder()
 completions = st.lists(st.lists(st.integers(0, 150_000), max_size=40), min_size=1, max_size=6)
+any_text = st.text(st.characters(exclude_categories=()), max_size=12)  # halves of surrogate pairs too
+
+
+def cosine(one: str, other: str) -> float:
+    first, second = embedder.embed_texts([one, other])
+    return (first @ second).item()
 
 
 def mixed(value: int) -> int:
@@ -28,6 +36,8 @@ def expected_row(ids: list[int], dimensions: int, longest: int) -> torch.Tensor:
             value = mixed((value * 0x9E3779B97F4A7C15 + token + 1) % 2**64)
             signed = value - 2**64 if value >= 2**63 else value
             row[signed % dimensions] += -1 if signed < 0 else 1
+    if not row.any():
+        row[0] = 1
     return torch.nn.functional.normalize(row, dim=0)
 
 
@@ -43,9 +53,85 @@ def test_texts_give_unit_rows_of_float32() -> None:
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
 
 
-@pytest.mark.parametrize("blank", ["", "   ", "?! …"])
-def test_a_text_without_words_is_a_zero_row(blank: str) -> None:
-    assert not embedder.embed_texts([blank, "words"])[0].any()
+@given(st.lists(any_text, min_size=1, max_size=4), completions, st.sampled_from([1, 7, 2048]), st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_equal_is_alike(texts: list[str], ids: list[list[int]], dimensions: int, longest: int) -> None:
+    """A row of length 1 has a cosine of 1 with its like."""
+    small = LexicalEmbedder(dimensions, longest)
+    for rows in (small.embed_texts(texts), small.embed_tokens(ids)):
+        torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
+
+
+@pytest.mark.parametrize("blank", ["", " \n", "\u200b\x00", "\ud800"])
+def test_what_shows_nothing_is_alike_and_unlike_words(blank: str) -> None:
+    empty, row, words = embedder.embed_texts(["", blank, "two words"])
+    assert empty @ row == 1
+    assert empty @ words == 0
+
+
+@pytest.mark.parametrize("way", ["texts", "token ids"])
+def test_empty_answers_are_not_rewarded(way: str) -> None:
+    """Three distinct wrong answers and three empty ones: an empty one is redundant once another was picked."""
+    if way == "texts":
+        rows = embedder.embed_texts([*(f"The answer is {n} because 3*4={n}" for n in (12, 13, 14)), "", "", ""])
+    else:
+        rows = embedder.embed_tokens([[1, 2, 3, 12], [1, 2, 3, 13], [1, 2, 3, 14], [], [], []])
+    result = mmr_advantages(torch.zeros(6), rows, group_size=6, return_details=True)
+    assert isinstance(result, MMRResult)
+    assert result.advantages is not None
+    torch.testing.assert_close(result.max_similarity[[0, 3, 4, 5]], torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    assert result.selection_rank.tolist() == [0, 2, 3, 1, 4, 5]
+    assert result.advantages[4] == result.advantages[5] == result.advantages.min() < result.advantages[1] - 0.3
+    assert result.advantages[3:].sum() < 0
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("if x_1 <= -3.5e2:", ["if", "x_1", "<", "=", "-", "3", ".", "5e2", ":"]),
+        (r"\frac{a}{b}²", ["\\", "frac", "{", "a", "}", "{", "b", "}", "²"]),
+        ("l'été, naïve: 한국어는", ["l", "'", "été", ",", "naïve", ":", "한국어는"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("答案是6个。", ["答", "案", "是", "6", "个", "。"]),
+        ("ラーメン食べた", ["ラ", "ー", "メ", "ン", "食", "べ", "た"]),
+        ("ที่รัก ລາວ ខ្មែរ မြန်", ["ที่", "รั", "ก", "ລ", "າ", "ວ", "ខ្", "មែ", "រ", "မြ", "န်"]),
+        ("🤖🤖 ∑∏", ["🤖", "🤖", "∑", "∏"]),
+    ],
+)
+def test_tokens(text: str, tokens: list[str]) -> None:
+    assert TOKEN.findall(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "one", "other"),
+    [
+        ("小明有三个苹果，又买了五个，然后送给{}两个，所以一共还剩下六个苹果。", "妹妹", "弟弟"),
+        ("彼女は毎朝{}個の卵を食べ、残りを市場で売ります。", "三", "四"),
+        ("เธอกินไข่{}ฟองทุกเช้าและขายที่เหลือในตลาด", "สาม", "สี่"),
+        ("She sells 9 eggs for 2 dollars each, so 9*2 = {} dollars.", "18", "19"),
+        ("for i in range(n): total += price[i] * {}[i]", "count", "number"),
+    ],
+)
+def test_near_duplicates_are_alike_in_any_script(text: str, one: str, other: str) -> None:
+    assert 0.8 < cosine(text.format(one), text.format(other)) < 0.99
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("7*6", "7+6", 5 / 8),  # 7, 6 and "7 6" of the words, 7 and 6 again; "*", "7 *" and "* 6" are not shared
+        ("x = -3", "x = 3", 0.783),
+        ("a <= b", "a >= b", 0.7),
+        ("f(x)", "f[x]", 0.5),
+        (r"\frac{1}{2}", r"\frac{2}{1}", 0.9),  # the same 1–2-grams, but for the words "1 2" and "2 1"
+        (r"\sqrt{x}^2", r"\sqrt{x^2}", 0.889),
+        ("if (a < b) return a;", "if (a > b) return a;", 0.885),
+        ("🤖🤖🤖", "∑∏∫", 0.0),
+        ("小明有三个苹果", "三个人去北京了", 0.231),
+    ],
+)
+def test_signs_tell_texts_apart(one: str, other: str, expected: float) -> None:
+    assert cosine(one, other) == pytest.approx(expected, abs=1e-3)
 
 
 def test_single_digits_are_words() -> None:
@@ -113,10 +199,11 @@ def test_token_order_counts() -> None:
 
 
 @pytest.mark.parametrize("ids", [torch.zeros(0, 5, dtype=torch.int64), torch.zeros(3, 0, dtype=torch.int64), [[], []]])
-def test_nothing_to_count_is_zero_rows(ids: torch.Tensor | list[list[int]]) -> None:
+def test_nothing_to_count_is_one_row(ids: torch.Tensor | list[list[int]]) -> None:
     rows = embedder.embed_tokens(ids)
-    assert rows.shape == (len(ids), embedder.dimensions)
-    assert not rows.any()
+    assert torch.equal(rows, torch.eye(1, embedder.dimensions).expand(len(ids), -1))
+    masked = embedder.embed_tokens(torch.ones(1, 4).long(), torch.zeros(1, 4))
+    assert torch.equal(masked, torch.eye(1, embedder.dimensions))
     assert embedder.embed_tokens([]).shape == embedder.embed_texts([]).shape == (0, embedder.dimensions)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -156,6 +157,21 @@ def test_groups_of_equal_rewards_are_counted(tmp_path: Path) -> None:
     trainer = tiny.trainer(tiny.config(tmp_path), [1.0, 1.0, None, 1.0, 1.0, 0.0, 0.0, 0.0])
     tiny.batch(trainer, 8)
     assert trainer._metrics["train"]["mmr/equal_reward_groups"] == [0.5]
+
+
+def test_embeddings_that_are_zero_or_not_finite_are_counted_and_warned_of_once(tmp_path: Path) -> None:
+    def embed(texts: list[str]) -> torch.Tensor:
+        rows = torch.eye(len(texts))
+        rows[0], rows[1, 2], rows[2, 0], rows[3] = 0, torch.nan, torch.inf, 1e30
+        return rows
+
+    trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, embedder=embed)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        tiny.batch(trainer, 8)
+        tiny.batch(trainer, 8)
+    assert trainer._metrics["train"]["mmr/unusable_embeddings"] == [5, 5], "the first is that of two completions"
+    assert len([each for each in caught if "rows that are zero or not finite" in str(each.message)]) == 1
 
 
 def test_pictures_go_to_the_reporters(tmp_path: Path, monkeypatch: Any) -> None:

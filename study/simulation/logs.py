@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmr_kernels.integrations.metrics import metrics
+from mmr_kernels.integrations.metrics import UNUSABLE, metrics
 from mmr_kernels.integrations.scored import Scored, score
 from study.simulation import policy
 from study.simulation.arms import Arm, similarity_of
@@ -26,7 +26,8 @@ def batch_metrics(ways: Tensor, rewards: Tensor, setting: Setting) -> dict[str, 
     scored = score(rewards.flatten(), None, similarity=similarity, group_size=setting.group_size)
     scored = Scored(*(column.view_as(rewards) for column in scored))
     found = [metrics(Scored(*columns), setting.group_size) for columns in zip(*scored, strict=True)]
-    named = {name.removeprefix("mmr/"): torch.tensor([each[name] for each in found]) for name in found[0]}
+    names = [name for name in found[0] if name != UNUSABLE]  # a simulation has similarities, and no embeddings
+    named = {name.removeprefix("mmr/"): torch.tensor([each[name] for each in found]) for name in names}
     later = scored.max_similarity.where(scored.selection_rank > 0, torch.nan)
     return named | {"reward_similarity_correlation": correlation(rewards, later)}
 

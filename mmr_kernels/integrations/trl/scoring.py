@@ -55,4 +55,4 @@ def score_together(
         return scored
     columns = accelerator.gather(torch.stack([column.to(torch.float32) for column in scored], dim=1)).unbind(dim=1)
     scored = Scored(*columns)
-    return scored._replace(selection_rank=scored.selection_rank.long())
+    return scored._replace(selection_rank=scored.selection_rank.long(), unusable=scored.unusable.bool())

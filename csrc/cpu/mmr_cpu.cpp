@@ -293,20 +293,23 @@ void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int sc
 
 // ---- Memory ----------------------------------------------------------------------------------------------------
 
-// `together` workspaces a thread, in one block of memory.
+// `together` workspaces a thread, in one block of memory: for scopes of up to `largest` members in the first thread,
+// which holds those that threads share, and of up to `largest_apart` in the others.
 class Workspaces {
   public:
-    Workspaces(const Problem &p, int threads, int together, int64_t largest) : together(together) {
+    Workspaces(const Problem &p, int threads, int together, int64_t largest, int64_t largest_apart)
+        : together(together) {
         constexpr int64_t longest_vector = 16;  // floats, on any instruction set
-        const int64_t stride = (largest + longest_vector - 1) / longest_vector * longest_vector;
         const bool squares = p.needs_similarity();
         const bool widen = squares && p.embeddings && p.embedding_dtype != DType::float32;
         each.resize(static_cast<size_t>(threads) * static_cast<size_t>(together));
         for (int pass = 0; pass < 2; ++pass) {  // first to count, then to carve
             used = 0;
             for (Workspace &w : each) {
+                const int64_t most = &w < each.data() + together ? largest : largest_apart;
+                const int64_t stride = (most + longest_vector - 1) / longest_vector * longest_vector;
                 w.similarity = carve<float>(squares ? stride * stride : 0);
-                w.widened = carve<float>(widen ? largest * p.dim : 0);
+                w.widened = carve<float>(widen ? most * p.dim : 0);
                 w.rows = carve<const float *>(stride);
                 w.members = carve<int64_t>(stride);
                 w.rank = carve<int32_t>(stride);
@@ -351,16 +354,15 @@ class Workspaces {
 constexpr double worth_a_thread = 1 << 18;
 // A single scope of fewer members has too few tiles to share out.
 constexpr int64_t worth_sharing = 128;
+// Most pairs that threads may hold apart from one another, each in a scope of its own: 4 GiB of similarities.
+constexpr double most_pairs_apart = 1 << 29;
 
-double multiply_adds(const Problem &p) {
-    double pairs = 0;
-    for (int64_t scope = 0; scope < p.num_scopes(); ++scope) {
-        const Range positions = positions_of_scope(p, scope);
-        const double size = static_cast<double>(positions.end - positions.begin);
-        pairs += size * (size + 1) / 2;
-    }
-    return pairs * static_cast<double>(p.method == Method::none ? 1 : p.dim + 1);
+int64_t size_of_scope(const Problem &p, int64_t scope) {
+    const Range positions = positions_of_scope(p, scope);
+    return positions.end - positions.begin;
 }
+
+double pairs_among(int64_t size) { return static_cast<double>(size) * static_cast<double>(size + 1) / 2; }
 
 int thread_number() {
 #ifdef _OPENMP
@@ -381,34 +383,47 @@ double deviation_of_batch(const Problem &p, const float *reweighted) {
 }  // namespace
 
 void solve_on_cpu(const Problem &p, int threads) {
-    int64_t largest = 0;
+    double pairs = 0;
+    for (int64_t scope = 0; scope < p.num_scopes(); ++scope) pairs += pairs_among(size_of_scope(p, scope));
+    if (pairs * static_cast<double>(p.needs_similarity() ? p.dim + 1 : 1) < worth_a_thread) threads = 1;
+    // Threads share a scope that is more than one thread's part of the work, and take the others apart. So what they
+    // hold of similarities is no more than all scopes have.
+    const auto is_shared = [&](int64_t scope) {
+        const int64_t size = size_of_scope(p, scope);
+        return threads > 1 && size >= worth_sharing && threads * pairs_among(size) > std::min(pairs, most_pairs_apart);
+    };
+    int64_t largest = 0, largest_apart = 0;
     for (int64_t scope = 0; scope < p.num_scopes(); ++scope) {
-        const Range positions = positions_of_scope(p, scope);
-        largest = std::max(largest, positions.end - positions.begin);
+        const int64_t size = size_of_scope(p, scope);
+        largest = std::max(largest, size);
+        if (!is_shared(scope)) largest_apart = std::max(largest_apart, size);
         if (!p.group_offsets) break;
     }
-    if (multiply_adds(p) < worth_a_thread) threads = 1;
-    const bool share_scopes = p.num_scopes() < threads && largest >= worth_sharing;
-    const int scope_threads = share_scopes ? 1 : static_cast<int>(std::min<int64_t>(threads, p.num_scopes()));
+    const int scope_threads = largest_apart ? static_cast<int>(std::min<int64_t>(threads, p.num_scopes())) : 1;
     // Only scopes of one vector gain by taking turns.
     const int together =
         largest <= chosen.kernel->width ? static_cast<int>(std::clamp<int64_t>(p.num_scopes(), 1, greedy_batch)) : 1;
-    Workspaces workspaces(p, std::max(scope_threads, 1), together, largest);
+    Workspaces workspaces(p, scope_threads, together, largest, largest_apart);
 
     // r' goes where it is asked for; else it waits in the memory of the advantages made from it.
     float *reweighted = p.reweighted_rewards ? p.reweighted_rewards : p.advantages;
     const bool at_once = p.advantages && !p.batch_scope() && p.scale != Scale::batch;
-    const int64_t batches = (p.num_scopes() + together - 1) / together;
-    for_each(batches, scope_threads, p.group_offsets == nullptr, [&](int64_t batch) {
-        Workspace *const *w = workspaces.of_thread(scope_threads > 1 ? thread_number() : 0);
-        const int64_t first_scope = batch * together;
-        const int scopes = static_cast<int>(std::min<int64_t>(together, p.num_scopes() - first_scope));
-        reweight(p, w, first_scope, scopes, share_scopes ? threads : 1);
+    const auto solve = [&](Workspace *const *w, int64_t first_scope, int scopes, int threads_within) {
+        reweight(p, w, first_scope, scopes, threads_within);
         for (int s = 0; s < scopes; ++s) {
             if (p.reweighted_rewards || !at_once)
                 for (int64_t k = 0; k < w[s]->count; ++k) reweighted[w[s]->members[k]] = w[s]->reweighted[k];
             if (at_once) write_advantages(p, *w[s], 0);
         }
+    };
+    for (int64_t scope = 0; largest != largest_apart && scope < p.num_scopes(); ++scope)
+        if (is_shared(scope)) solve(workspaces.of_thread(0), scope, 1, threads);
+    const int64_t batches = (p.num_scopes() + together - 1) / together;
+    for_each(batches, scope_threads, p.group_offsets == nullptr, [&](int64_t batch) {
+        const int64_t first_scope = batch * together;
+        if (largest != largest_apart && is_shared(first_scope)) return;
+        const int scopes = static_cast<int>(std::min<int64_t>(together, p.num_scopes() - first_scope));
+        solve(workspaces.of_thread(scope_threads > 1 ? thread_number() : 0), first_scope, scopes, 1);
     });
     if (!p.advantages || at_once) return;
 

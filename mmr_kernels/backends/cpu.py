@@ -10,6 +10,7 @@ import torch
 
 from mmr_kernels.backends.extension import arguments
 from mmr_kernels.backends.host import Host
+from mmr_kernels.memory import check_room, largest_scope, no_room
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 
@@ -32,9 +33,13 @@ def why_not(problem: Problem, host: Host) -> str | None:
 
 def run(problem: Problem) -> MMRResult:
     """Fill fresh outputs; the GIL is released and ``torch.get_num_threads()`` threads work."""
+    check_room(problem)
     outputs = allocate_outputs(problem)
     module = _extension()
-    module.mmr(*arguments(module, problem, outputs), torch.get_num_threads())
+    try:
+        module.mmr(*arguments(module, problem, outputs), torch.get_num_threads())
+    except MemoryError as error:  # its scratch holds a little more than the similarities
+        raise no_room(largest_scope(problem), problem.rewards.device) from error
     return outputs
 
 

@@ -33,6 +33,7 @@ def score_rollouts(rollouts: Rollouts, options: dict[str, Any]) -> tuple[Scored,
     from mmr_kernels.embedders import LexicalEmbedder
     from mmr_kernels.integrations.scored import Scored, score
 
+    _check_room(rollouts.offsets, options)
     embedder = LexicalEmbedder()
     apart = "batch" not in (options["scope"], options["scale"])
     parts: list[tuple[Tensor, ...]] = []
@@ -53,6 +54,21 @@ def score_rollouts(rollouts: Rollouts, options: dict[str, Any]) -> tuple[Scored,
             progress.advance(task, len(rewards))
     *columns, plain_advantages = (torch.cat(column) for column in zip(*parts, strict=True))
     return Scored(*columns), plain_advantages
+
+
+def _check_room(offsets: list[int], options: dict[str, Any]) -> None:
+    """Before anything is embedded: that the similarities of the largest scope can be had."""
+    import torch
+
+    from mmr_kernels.memory import check_room_for
+
+    sizes = torch.tensor(offsets).diff()
+    if options["method"] != "none" and len(sizes):
+        members = sizes.sum() if options["scope"] == "batch" else sizes.max()
+        try:
+            check_room_for(int(members), sizes.device)
+        except MemoryError as error:
+            raise InputError(f"--scope {options['scope']}: {error}") from error
 
 
 def output_rows(rollouts: Rollouts, scored: Scored) -> list[Row]:

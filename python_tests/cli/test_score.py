@@ -16,7 +16,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mmr_kernels import MMRResult, mmr_advantages
+from mmr_kernels import MMRResult, memory, mmr_advantages
 from mmr_kernels.cli import app, files, scoring
 from mmr_kernels.cli.files import InputError, replacing, write_rows
 from mmr_kernels.embedders import LexicalEmbedder
@@ -341,3 +341,13 @@ def test_real_rollouts(tmp_path: Path) -> None:
     later = [row for row in rows if row["selection_rank"] > 0]
     assert len(later) == 5276 - 1319
     assert all(row["reweighted_reward"] <= row["reward"] for row in later)
+
+
+def test_a_scope_too_large_for_memory_is_said_before_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_memory", lambda device: 100.0)
+    monkeypatch.setattr(LexicalEmbedder, "embed_texts", lambda *_: pytest.fail("embedded first"))
+    result = run(SAMPLE, "--scope", "batch")
+    assert result.exit_code == 1
+    assert re.match(
+        r"Error: --scope batch: similarities among \d+ completions of one scope take \d+ bytes", result.output
+    )

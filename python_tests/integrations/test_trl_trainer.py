@@ -125,7 +125,54 @@ def test_what_tools_answered_is_not_embedded(tmp_path: Path) -> None:
     trainer._standalone_tools = []
     tiny.batch(trainer, 8)
     monkey.undo()
-    assert seen == ['let me see\n{"arguments": {"a": 1, "b": 2}, "name": "add"}\nhm\nso 3']
+    assert seen == [trainer.processing_class.decode([5, 7])], "its own tokens, and not that between them"
+
+
+class Observing(tiny.GivenCompletions):
+    """An environment answers before the policy's tokens, which are those of the other rollouts."""
+
+    def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        rollout = super().__call__(prompts, trainer)
+        seen = trainer.processing_class("9 = 3 * 3 so 9")["input_ids"]
+        ids = rollout["completion_ids"]
+        return rollout | {
+            "completion_ids": [seen + row for row in ids],
+            "logprobs": [[0.0] * len(seen + row) for row in ids],
+            "env_mask": [[0] * len(seen) + [1] * len(row) for row in ids],
+        }
+
+
+@pytest.mark.parametrize("embedder", ["lexical", "policy", "text"])
+def test_tokens_that_the_policy_didnt_write_are_not_embedded(embedder: str, tmp_path: Path) -> None:
+    used = []
+    for rollout_func in (Observing(), tiny.GivenCompletions()):
+        args = tiny.config(tmp_path, mmr_embedder="lexical" if embedder == "text" else embedder)
+        seen = tiny.Seen()
+        more = {"embedder": seen} if embedder == "text" else {}
+        trainer = tiny.trainer(args, REWARDS, rollout_func=rollout_func, **more)
+        used.append(tiny.batch(trainer, 8)["advantages"])
+        assert not more or seen == list(dict.fromkeys(tiny.TEXTS[:8]))
+    torch.testing.assert_close(used[0], used[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_truncated_completion_out_of_the_loss_is_not_valid(masked: bool, tmp_path: Path) -> None:
+    """The first completion is its finished twin without the end."""
+
+    class Truncating(tiny.GivenCompletions):
+        def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
+            rollout = super().__call__(prompts, trainer)
+            for name in ("completion_ids", "logprobs"):
+                rollout[name][0] = rollout[name][0][:-1]
+            return rollout
+
+    args = tiny.config(tmp_path, mask_truncated_completions=masked)
+    trainer = tiny.trainer(args, REWARDS, rollout_func=Truncating())
+    used = tiny.batch(trainer, 8)["advantages"]
+    if masked:
+        unscored = tiny.batch(tiny.trainer(tiny.config(tmp_path), [None, *REWARDS[1:]]), 8)["advantages"]
+        assert torch.equal(used, unscored)
+    assert trainer.mmr_scored.selection_rank[0] == (-1 if masked else 0)
 
 
 def test_the_table_and_the_metrics_show_what_was_used(tmp_path: Path, capsys: Any) -> None:

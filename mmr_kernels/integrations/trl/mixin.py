@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmr_kernels.embedders import TextEmbedder, embed_distinct
+from mmr_kernels.embedders import embed_distinct
 from mmr_kernels.integrations.messages import generated_text
 from mmr_kernels.integrations.metrics import DIVERSITY, EMBED_MS, REWEIGHT_MS, SHARE_OF_STEP, metrics
 from mmr_kernels.integrations.options import MMROptions
@@ -125,15 +125,22 @@ class MMRMixin(Trainer):
         return per_function
 
     def _score(self, rewarded: Rewarded, output: dict[str, Any]) -> Scored:
-        """The batch of all processes, by the rewards of the trainer's functions; its metrics are logged."""
+        """The batch of all processes, by the rewards of the trainer's functions; its metrics are logged.
+
+        A completion of which no token is in the loss, as one that was truncated under ``mask_truncated_completions``,
+        is not valid: else it could be picked before its finished twin.
+        """
         mode = "train" if self.model.training else "eval"
         group_size = self.num_generations if mode == "train" else self.num_generations_eval
         aggregation = self.multi_objective_aggregation
         logged = self._metrics[mode]
+        own = output["completion_mask"] * output.get("tool_mask", 1) != 0
         with self._timed(logged[EMBED_MS]):
-            embeddings = self._embed(rewarded)
+            embeddings = self._embed(rewarded, output, own)
         with self._timed(logged[REWEIGHT_MS]):
-            rewards = total_reward(rewarded.per_function, self.reward_weights, aggregation, group_size)
+            in_loss = self.accelerator.gather(own.any(dim=1))
+            per_function = rewarded.per_function.masked_fill(~in_loss.unsqueeze(1), torch.nan)
+            rewards = total_reward(per_function, self.reward_weights, aggregation, group_size)
             chosen = {
                 "lam": self._lam(rewards, mode),
                 "diversity": self._mmr.diversity(self.state.global_step / max(self.state.max_steps, 1)),
@@ -165,15 +172,22 @@ class MMRMixin(Trainer):
             train[SHARE_OF_STEP].append(milliseconds / 1000 / seconds)
         super().log(logs, start_time)
 
-    def _embed(self, rewarded: Rewarded) -> Tensor | None:
-        """(n, D) of this process's completions. With tools the embedder reads text if it can, because token ids hold
-        the tools' answers too."""
+    def _embed(self, rewarded: Rewarded, output: dict[str, Any], own: Tensor) -> Tensor | None:
+        """(n, D) of this process's completions, of which only the policy's ``own`` tokens are read, and not what a tool
+        or an environment answered. Completions as texts hold that too, so there the text is that of the own tokens."""
         if self._mmr_embedder is None:
             return None
+        ids = output["completion_ids"]
+        if "tool_mask" in output:
+            rows = [row[kept].tolist() for row, kept in zip(ids.cpu(), own.cpu(), strict=True)]
+            texts = self.processing_class.batch_decode(rows, skip_special_tokens=True)
+        else:
+            texts = [generated_text(completion) for completion in rewarded.completions]
         return embed_distinct(
             self._mmr_embedder,
-            [generated_text(completion) for completion in rewarded.completions],
-            None if self.tools and isinstance(self._mmr_embedder, TextEmbedder) else rewarded.completion_ids,
+            texts,
+            ids,
+            own,
             max_tokens=self._mmr.mmr_embedder_max_tokens,
             device=self.accelerator.device,
         )

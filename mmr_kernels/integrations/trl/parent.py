@@ -27,10 +27,10 @@ _ATTRIBUTES = (
     "multi_objective_aggregation",
     "num_generations",
     "num_generations_eval",
+    "processing_class",
     "reward_weights",
     "scale_rewards",
     "state",
-    "tools",
 )
 _CHOICES = {
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),

@@ -36,8 +36,7 @@ def embed_distinct(
     if token_ids is not None and isinstance(embedder, TokenEmbedder):
         mask = torch.ones_like(token_ids, dtype=torch.bool) if mask is None else mask
         read = mask & (mask.cumsum(dim=1) <= max_tokens)
-        marked = token_ids.masked_fill(~read, -1).to(device)
-        rows, index = torch.unique(marked, dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+        rows, index = torch.unique(token_ids.masked_fill(~read, -1).to(device), dim=0, return_inverse=True)
         vectors = embedder.embed_tokens(rows.clamp(min=0), rows >= 0)
     elif isinstance(embedder, TextEmbedder):
         places: dict[str, int] = {}

@@ -101,7 +101,7 @@ class MMRMixin(Trainer):
         logged = self._logs["advantages"]
         kept = min(len(plain), logged.maxlen)
         self._check_parent(self._mmr_rewarded, output, plain, list(logged)[-kept:])
-        scored = self.mmr_scored = self._score(self._mmr_rewarded, output)
+        scored = self.mmr_scored = self._score(self._mmr_rewarded, output, plain)
         if self.model.training:
             self.mmr_trained, self.mmr_replaced = scored, plain
         for _ in range(kept):
@@ -124,11 +124,11 @@ class MMRMixin(Trainer):
         self._mmr_rewarded = Rewarded(per_function, completions, completion_ids_list)
         return per_function
 
-    def _score(self, rewarded: Rewarded, output: dict[str, Any]) -> Scored:
+    def _score(self, rewarded: Rewarded, output: dict[str, Any], plain: Tensor) -> Scored:
         """The batch of all processes, by the rewards of the trainer's functions; its metrics are logged.
 
         A completion of which no token is in the loss, as one that was truncated under ``mask_truncated_completions``,
-        is not valid: else it could be picked before its finished twin.
+        is not valid: else it could be picked before its finished twin. Method "none" keeps TRL's ``plain`` advantages.
         """
         mode = "train" if self.model.training else "eval"
         group_size = self.num_generations if mode == "train" else self.num_generations_eval
@@ -148,6 +148,8 @@ class MMRMixin(Trainer):
             }
             options = self._mmr.of_the_op() | chosen
             scored = score_together(rewards, embeddings, group_size, self.accelerator, **options)
+            if self._mmr.mmr_method == "none":
+                scored = scored._replace(advantages=plain)
         for name, value in metrics(scored, group_size).items():
             logged[name].append(value)
         if self._mmr.mmr_method == "mmr":

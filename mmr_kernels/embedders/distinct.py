@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from mmr_kernels.checks import FLOAT_DTYPES
-from mmr_kernels.embedders.protocol import Embedder, TextEmbedder, TokenEmbedder, padded
-
-Row = TypeVar("Row", bound=Hashable)
+from mmr_kernels.embedders.protocol import Embedder, TextEmbedder, TokenEmbedder
 
 
 def embed_distinct(
     embedder: Embedder,
     texts: Sequence[str],
-    token_ids: Sequence[Sequence[int]] | None,
+    token_ids: Tensor | None,
+    mask: Tensor | None,
     *,
     max_tokens: int,
     device: torch.device | str,
@@ -27,32 +25,28 @@ def embed_distinct(
     Args:
         embedder: one that reads tokens gets tokens, where there are any; else it gets texts.
         texts: N completions.
-        token_ids: the same completions as token ids, or None.
-        max_tokens: how many of a completion's ids are read. An embedder of texts has a limit of its own.
+        token_ids: (N, L): the same completions, padded anywhere with anything; or None.
+        mask: (N, L), bool: the tokens that count, those of the policy and no others; None: nothing is masked.
+        max_tokens: how many of a completion's tokens are read. An embedder of texts has a limit of its own.
         device: of the result.
 
     Raises:
         TypeError, ValueError: the embedder can't read what there is, or returned something else than a row for each.
     """
     if token_ids is not None and isinstance(embedder, TokenEmbedder):
-        distinct_ids, index = _distinct([tuple(ids[:max_tokens]) for ids in token_ids])
-        ids, mask = padded(distinct_ids)
-        vectors = embedder.embed_tokens(ids.to(device), mask.to(device))
+        mask = torch.ones_like(token_ids, dtype=torch.bool) if mask is None else mask
+        read = mask & (mask.cumsum(dim=1) <= max_tokens)
+        rows, index = torch.unique(token_ids.masked_fill(~read, -1).to(device), dim=0, return_inverse=True)
+        vectors = embedder.embed_tokens(rows.clamp(min=0), rows >= 0)
     elif isinstance(embedder, TextEmbedder):
-        distinct_texts, index = _distinct(texts)
-        vectors = embedder.embed_texts(distinct_texts, device)
+        places: dict[str, int] = {}
+        index = torch.tensor([places.setdefault(text, len(places)) for text in texts], device=device)
+        rows = list(places)
+        vectors = embedder.embed_texts(rows, device)
     else:
         raise TypeError(f"{type(embedder).__name__} reads token ids only, and here there are only texts")
-    _check(embedder, vectors, max(index, default=-1) + 1)
-    vectors = vectors.detach().to(device)
-    return vectors if len(vectors) == len(index) else vectors[torch.tensor(index, device=device)]
-
-
-def _distinct(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
-    """The distinct rows in order of appearance, and for each row which of them it is."""
-    places: dict[Row, int] = {}
-    index = [places.setdefault(row, len(places)) for row in rows]
-    return list(places), index
+    _check(embedder, vectors, len(rows))
+    return vectors.detach().to(device)[index]
 
 
 def _check(embedder: Embedder, vectors: object, count: int) -> None:

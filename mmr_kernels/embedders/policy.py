@@ -44,12 +44,13 @@ class PolicyEmbedder:
         """(N, H) float32 on the device of the ids, H the width of the model.
 
         Args:
-            token_ids: (N, L), integers, padded on the right.
-            mask: (N, L), bool or integers, 0 where padded; None: nothing is.
+            token_ids: (N, L), integers, padded anywhere with anything.
+            mask: (N, L), bool or integers, 0 where padded; None: nothing is. Tokens on both sides of a masked place
+                are read as neighbours.
         """
-        if mask is None:
-            mask = torch.ones_like(token_ids)
-        token_ids, mask = token_ids[:, : self.max_tokens], mask[:, : self.max_tokens].to(torch.int64)
+        mask = torch.ones_like(token_ids) if mask is None else (mask != 0).to(torch.int64)
+        own_first = mask.argsort(dim=1, descending=True, stable=True)[:, : self.max_tokens]
+        token_ids, mask = token_ids.gather(1, own_first), mask.gather(1, own_first)
         model = self.policy()
         was_training = model.training
         model.eval()

@@ -36,7 +36,8 @@ class TokenEmbedder(Protocol):
 
         Args:
             token_ids: (N, L), integers, padded anywhere with anything.
-            mask: (N, L), bool or integers, 0 where padded; None: nothing is.
+            mask: (N, L), bool or integers, 0 where padded and where another than the policy wrote, as a tool did:
+                what stands there has no influence. None: everything counts.
         """
         ...
 

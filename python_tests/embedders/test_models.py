@@ -25,6 +25,7 @@ from mmr_kernels.embedders import (
     embed_distinct,
     machine_reasons,
 )
+from mmr_kernels.embedders.protocol import padded
 
 SAME_ANSWER = ("3 + 4 = 7, so she has 7 apples left.", "She is left with 7 apples, because 3 + 4 = 7.")
 OTHER = "The train takes two hours to reach Boston."
@@ -123,21 +124,39 @@ class Counting:
 def test_each_distinct_completion_is_embedded_once() -> None:
     texts, ids = ["aa", "b", "aa", "aa"], [[5, 6], [7], [5, 6], [5, 6]]
     counting = Counting()
-    vectors = embed_distinct(counting, texts, ids, max_tokens=10, device="cpu")
+    vectors = embed_distinct(counting, texts, *padded(ids), max_tokens=10, device="cpu")
     assert (counting.rows, counting.texts) == (2, []), "tokens where it reads them"
     assert vectors.tolist() == [[11.0], [7.0], [11.0], [11.0]]
-    vectors = embed_distinct(counting, texts, None, max_tokens=10, device="cpu")
+    vectors = embed_distinct(counting, texts, None, None, max_tokens=10, device="cpu")
     assert counting.texts == ["aa", "b"]
     assert vectors.tolist() == [[2.0, 1.0], [1.0, 1.0], [2.0, 1.0], [2.0, 1.0]]
-    cut = embed_distinct(counting, ["xy", "xz"], [[5, 6], [5, 7]], max_tokens=1, device="cpu")
+    cut = embed_distinct(counting, ["xy", "xz"], *padded([[5, 6], [5, 7]]), max_tokens=1, device="cpu")
     assert cut.tolist() == [[5.0], [5.0]]
     assert counting.rows == 3, "alike as far as they are read"
+
+
+@pytest.mark.parametrize("name", ["lexical", "policy"])
+def test_a_masked_token_is_never_read(name: str, policy: Any) -> None:
+    """Whatever stands there, the vector is the same to the bit; and the limit counts what is read."""
+    ids = torch.tensor([[3, 4, 9, 9, 5, 6], [3, 4, 8, 7, 5, 6], [3, 4, 0, 0, 5, 7]])
+    mask = torch.tensor([1, 1, 0, 0, 1, 1]).expand(3, 6) != 0
+    embedder = as_embedder(name, policy=lambda: policy)
+    assert isinstance(embedder, TokenEmbedder)
+    vectors = embedder.embed_tokens(ids, mask)
+    assert torch.equal(vectors[0], vectors[1])
+    assert not torch.allclose(vectors[0], vectors[2])
+    once = embed_distinct(embedder, [""] * 3, ids, mask, max_tokens=9, device="cpu")
+    torch.testing.assert_close(once, vectors)
+    once = embed_distinct(embedder, [""] * 3, ids, mask, max_tokens=3, device="cpu")
+    assert torch.equal(once[0], once[2])
+    if name == "policy":
+        torch.testing.assert_close(vectors[:1], embedder.embed_tokens(torch.tensor([[3, 4, 5, 6]])))
 
 
 def test_distinct_lexical_vectors_are_those_of_all() -> None:
     ids = [[1, 2, 3], [4], [1, 2, 3], [5, 6]]
     expected = LexicalEmbedder().embed_tokens(ids)
-    assert torch.equal(embed_distinct(LexicalEmbedder(), [""] * 4, ids, max_tokens=9, device="cpu"), expected)
+    assert torch.equal(embed_distinct(LexicalEmbedder(), [""] * 4, *padded(ids), max_tokens=9, device="cpu"), expected)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +172,7 @@ def test_what_a_function_returns_is_checked(returned: Any, error: Any, message: 
     embedder = as_embedder(lambda texts: returned)
     assert isinstance(embedder, FunctionEmbedder)
     with pytest.raises(error, match=f"FunctionEmbedder {message}"):
-        embed_distinct(embedder, ["a", "b", "a"], [[1], [2], [1]], max_tokens=9, device="cpu")
+        embed_distinct(embedder, ["a", "b", "a"], None, None, max_tokens=9, device="cpu")
 
 
 def test_choices() -> None:
@@ -164,7 +183,7 @@ def test_choices() -> None:
     with pytest.raises(ValueError, match="takes the policy"):
         as_embedder("policy")
     with pytest.raises(TypeError, match="reads token ids only"):
-        embed_distinct(policy, ["a"], None, max_tokens=9, device="cpu")
+        embed_distinct(policy, ["a"], None, None, max_tokens=9, device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,34 @@ def test_method_none_is_plain_grpo(
     options = {"num_generations_eval": generations_eval, "mmr_method": "none"}
     trainer = of_two_rewards(tmp_path, scale, aggregation, scope, **options)
     output = tiny.batch(trainer, 12, training)
-    torch.testing.assert_close(output["advantages"], trainer.plain_advantages, rtol=1e-5, atol=2e-6)
+    assert torch.equal(output["advantages"], trainer.plain_advantages)
+    recomputed = mmr_advantages(
+        trainer.mmr_scored.rewards,
+        group_size=4 if training else generations_eval,
+        method="none",
+        scale="batch" if aggregation == "normalize_then_sum" else {True: "group", False: "none"}.get(scale, scale),
+    )
+    torch.testing.assert_close(output["advantages"], recomputed, rtol=1e-5, atol=2e-6)
     assert trainer._mmr_embedder is None
+
+
+def test_method_none_trains_the_weights_of_plain_grpo(tmp_path: Path) -> None:
+    weights = []
+    for trainer_class in (tiny.GRPOTrainer, tiny.Recorded):
+        args = tiny.config(tmp_path, mmr_method="none", max_steps=6, per_device_train_batch_size=12)
+        trainer = tiny.trainer(args, [tiny.GivenRewards(REWARDS), tiny.GivenRewards(OTHER, "two")], trainer_class)
+        trainer.train()
+        weights.append(torch.cat([each.flatten() for each in trainer.model.parameters()]))
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("scale", ["group", "none"])
+def test_method_none_hands_infinite_rewards_through(scale: str, tmp_path: Path) -> None:
+    args = tiny.config(tmp_path, mmr_method="none", scale_rewards=scale)
+    trainer = tiny.trainer(args, [math.inf, *REWARDS[1:4], 1.0, -math.inf, 0.0, 0.0])
+    output = tiny.batch(trainer, 8)
+    assert torch.equal(output["advantages"], trainer.plain_advantages)
+    assert list(trainer._logs["advantages"]) == trainer.plain_advantages.tolist()
 
 
 CHOSEN: list[dict[str, Any]] = [

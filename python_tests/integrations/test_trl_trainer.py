@@ -6,7 +6,7 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -126,7 +126,54 @@ def test_what_tools_answered_is_not_embedded(tmp_path: Path) -> None:
     trainer._standalone_tools = []
     tiny.batch(trainer, 8)
     monkey.undo()
-    assert seen == ['let me see\n{"arguments": {"a": 1, "b": 2}, "name": "add"}\nhm\nso 3']
+    assert seen == [trainer.processing_class.decode([5, 7])], "its own tokens, and not that between them"
+
+
+class Observing(tiny.GivenCompletions):
+    """An environment answers before the policy's tokens, which are those of the other rollouts."""
+
+    def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        rollout = super().__call__(prompts, trainer)
+        seen = trainer.processing_class("9 = 3 * 3 so 9")["input_ids"]
+        ids = rollout["completion_ids"]
+        return rollout | {
+            "completion_ids": [seen + row for row in ids],
+            "logprobs": [[0.0] * len(seen + row) for row in ids],
+            "env_mask": [[0] * len(seen) + [1] * len(row) for row in ids],
+        }
+
+
+@pytest.mark.parametrize("embedder", ["lexical", "policy", "text"])
+def test_tokens_that_the_policy_didnt_write_are_not_embedded(embedder: str, tmp_path: Path) -> None:
+    used = []
+    for rollout_func in (Observing(), tiny.GivenCompletions()):
+        args = tiny.config(tmp_path, mmr_embedder="lexical" if embedder == "text" else embedder)
+        seen = tiny.Seen()
+        more = {"embedder": seen} if embedder == "text" else {}
+        trainer = tiny.trainer(args, REWARDS, rollout_func=rollout_func, **more)
+        used.append(tiny.batch(trainer, 8)["advantages"])
+        assert not more or seen == list(dict.fromkeys(tiny.TEXTS[:8]))
+    torch.testing.assert_close(used[0], used[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_truncated_completion_out_of_the_loss_is_not_valid(masked: bool, tmp_path: Path) -> None:
+    """The first completion is its finished twin without the end."""
+
+    class Truncating(tiny.GivenCompletions):
+        def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
+            rollout = super().__call__(prompts, trainer)
+            for name in ("completion_ids", "logprobs"):
+                rollout[name][0] = rollout[name][0][:-1]
+            return rollout
+
+    args = tiny.config(tmp_path, mask_truncated_completions=masked)
+    trainer = tiny.trainer(args, REWARDS, rollout_func=Truncating())
+    used = tiny.batch(trainer, 8)["advantages"]
+    if masked:
+        unscored = tiny.batch(tiny.trainer(tiny.config(tmp_path), [None, *REWARDS[1:]]), 8)["advantages"]
+        assert torch.equal(used, unscored)
+    assert trainer.mmr_scored.selection_rank[0] == (-1 if masked else 0)
 
 
 def test_the_table_and_the_metrics_show_what_was_used(tmp_path: Path, capsys: Any) -> None:
@@ -248,12 +295,12 @@ def test_a_bad_scaling_is_named_at_construction(tmp_path: Path) -> None:
 def test_a_trl_that_has_moved_is_one_error_at_construction(tmp_path: Path, monkeypatch: Any) -> None:
     class Moved(GRPOTrainer):
         _calculate_rewards = None
-        _log_completion_extra = lambda self, name: None  # noqa: E731
+        log = lambda self, name: None  # noqa: E731
 
     class Trainer(MMRMixin, Moved):
         pass
 
-    with pytest.raises(RuntimeError, match=r"no method _calculate_rewards; _log_completion_extra takes .*tested with"):
+    with pytest.raises(RuntimeError, match=r"no method _calculate_rewards; log takes .*tested with"):
         tiny.trainer(tiny.config(tmp_path), REWARDS, Trainer)
     with pytest.raises(RuntimeError, match="no method _calculate_rewards"):
         attach_mmr(tiny.trainer(tiny.config(tmp_path), REWARDS, Moved))
@@ -270,21 +317,79 @@ def test_a_trl_that_has_moved_is_one_error_at_construction(tmp_path: Path, monke
         tiny.trainer(tiny.config(tmp_path), REWARDS, Second)
 
 
-def test_a_parent_that_changes_the_scored_batch_is_refused(tmp_path: Path) -> None:
-    class Replaying(tiny.Recorder):
-        def _generate_and_score_completions(self, inputs: Any) -> Any:
-            output = super()._generate_and_score_completions(inputs)
-            output["advantages"] = output["advantages"].flip(0)
-            return output
+SCORE = "_generate_and_score_completions"
 
-    class Unscored(tiny.Recorder):
-        def _generate_and_score_completions(self, inputs: Any) -> Any:
-            return {"advantages": torch.zeros(len(inputs))}
 
-    for parent, message in ((Replaying, "other advantages than it logged"), (Unscored, "without _calculate_rewards")):
-        trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, type("Trainer", (MMRMixin, parent), {}))
-        with pytest.raises(RuntimeError, match=message):
-            tiny.batch(trainer, 8)
+def doubled(batch: dict[str, Any]) -> dict[str, Any]:
+    return batch | {"advantages": batch["advantages"] * 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda trainer, batch: doubled(batch), "other advantages than it logged"),
+        (lambda trainer, batch: trainer._logs["advantages"].clear() or batch, "other advantages than it logged"),
+        (lambda trainer, batch: batch | {"completion_ids": batch["completion_ids"].flip(0)}, "other completions than"),
+        (lambda trainer, batch: batch | {"advantages": batch["advantages"][:, None]}, r"advantages of shape \(8, 1\)"),
+        (lambda trainer, batch: setattr(trainer, "_mmr_rewarded", None) or batch, "without _calculate_rewards"),
+    ],
+)
+def test_a_parent_that_changes_the_scored_batch_is_refused(change: Any, message: str, tmp_path: Path) -> None:
+    override = {SCORE: lambda self, inputs: change(self, GRPOTrainer._generate_and_score_completions(self, inputs))}
+    made = type("Trainer", (MMRMixin, type("Parent", (GRPOTrainer,), override)), {})
+    with pytest.raises(RuntimeError, match=message):
+        tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS, made), 8)
+
+
+def test_an_override_in_full_is_an_error_where_it_is_written() -> None:
+    """Behind the one-line swap it would train plain GRPO."""
+    override = {SCORE: lambda self, inputs: {"advantages": self._calculate_rewards(inputs)}}
+    with pytest.raises(TypeError, match=f"Mine overrides {SCORE} without calling the one of MMRMixin"):
+        type("Mine", (MMRGRPOTrainer,), override)
+    with pytest.raises(TypeError, match=f"Mine: InFull overrides {SCORE}"):
+        type("Mine", (type("InFull", (), override), MMRGRPOTrainer), {})
+
+
+@pytest.mark.parametrize("name", [SCORE, "_calculate_rewards"])
+def test_a_method_replaced_on_the_object_is_an_error_when_mmr_is_attached(name: str, tmp_path: Path) -> None:
+    trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, GRPOTrainer)
+    setattr(trainer, name, getattr(trainer, name))
+    with pytest.raises(TypeError, match=f"{name} was replaced on the object"):
+        attach_mmr(trainer)
+    assert type(trainer) is GRPOTrainer
+
+
+#: Methods in place of MMR's, by which the loss would get other advantages than those in the logs.
+PASSING_MMR_OVER: dict[str, dict[str, Any]] = {
+    "another trainer's": {SCORE: lambda self, inputs: GRPOTrainer._generate_and_score_completions(self, inputs)},
+    "changed": {SCORE: lambda self, inputs: doubled(MMRMixin._generate_and_score_completions(self, inputs))},
+    "prepared": {"_prepare_inputs": lambda self, inputs: doubled(MMRMixin._prepare_inputs(self, inputs))},
+}
+PASSING_MMR_OVER["with its own loss"] = PASSING_MMR_OVER["another trainer's"] | {
+    "compute_loss": lambda self, *arguments, **more: GRPOTrainer.compute_loss(self, *arguments, **more)
+}
+
+
+@pytest.mark.parametrize("on", ["class", "object"])
+@pytest.mark.parametrize("way", PASSING_MMR_OVER)
+def test_the_loss_never_gets_other_advantages_than_the_logged(way: str, on: str, tmp_path: Path) -> None:
+    methods = PASSING_MMR_OVER[way]
+    made = type("Mine", (MMRGRPOTrainer,), methods if on == "class" else {})
+    trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, made, eval_dataset=tiny.prompts())
+    if on == "object":
+        vars(trainer).update({name: MethodType(method, trainer) for name, method in methods.items()})
+    for run in (trainer.train, trainer.evaluate):
+        with pytest.raises(RuntimeError, match="the loss was to get other advantages than those of MMR"):
+            run()
+
+
+def test_an_override_that_leaves_advantages_alone_may_stand_before_mmr(
+    advantages: torch.Tensor, tmp_path: Path
+) -> None:
+    override = {SCORE: lambda self, inputs: MMRMixin._generate_and_score_completions(self, inputs) | {"more": inputs}}
+    trainer = tiny.trainer(tiny.config(tmp_path), REWARDS, type("Mine", (MMRGRPOTrainer,), override))
+    trainer.train()
+    assert torch.equal(trainer.mmr_scored.advantages, advantages)
 
 
 def test_a_mixin_that_would_be_passed_over_is_refused() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mmr_kernels.embedders import TextEmbedder, embed_distinct
+from mmr_kernels.embedders import embed_distinct
 from mmr_kernels.integrations.messages import generated_text
 from mmr_kernels.integrations.metrics import DIVERSITY, EMBED_MS, REWEIGHT_MS, SHARE_OF_STEP, metrics
 from mmr_kernels.integrations.options import MMROptions
@@ -28,15 +28,27 @@ else:
 #: The place of λ's average in TRL's ``TrainerState``, which every checkpoint saves and every resumption loads.
 STATE_KEY = "mmr"
 
+#: The key of a batch under which MMR's advantages stand a second time, shuffled and split as all of the batch is.
+LOGGED = "mmr_advantages"
+
+
+class Rewarded(NamedTuple):
+    """What a call of ``_calculate_rewards`` was about."""
+
+    per_function: Tensor  #: (N, K): rewards of all processes' completions by K functions
+    completions: list[Any]  #: n, of this process
+    completion_ids: list[list[int]]  #: n, of this process
+
 
 class MMRMixin(Trainer):
     """Put before the trainer: ``class MyTrainer(MMRMixin, GMPOTrainer): ...``; all else stays as it was.
 
     Options come from ``args``, where it has the fields of ``MMROptions``; a config without them means the defaults.
 
-    Two methods are wrapped. ``_calculate_rewards`` knows the rewards of all processes and this process's completions,
-    and is the last place from which a column reaches this step's table, so all is computed there.
-    ``_generate_and_score_completions`` returns the batch, whose advantages, and those just logged, are replaced.
+    ``_calculate_rewards`` knows the rewards of all processes, and the batch that ``_generate_and_score_completions``
+    returns is what the loss will see: there MMR's advantages take the place of TRL's, and of those just logged. Each
+    batch carries them a second time, and ``_prepare_inputs`` and ``compute_loss`` compare the two, so that the loss
+    never gets others than were logged.
 
     Args:
         *args, **kwargs: of the trainer.
@@ -54,6 +66,8 @@ class MMRMixin(Trainer):
     mmr_trained: Scored | None = None
     mmr_replaced: Tensor | None = None
 
+    _mmr_rewarded: Rewarded | None = None
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Else MMR would be passed over, or the class that shapes rewards would be.
@@ -62,6 +76,7 @@ class MMRMixin(Trainer):
                 f"{cls.__name__}: MMRMixin must stand before the trainer, and a class that overrides _calculate_rewards"
                 " after MMRMixin: class MyTrainer(MMRMixin, MyRewards, GRPOTrainer)"
             )
+        parent.check_overrides(cls, cls.__mro__[: cls.__mro__.index(MMRMixin)])
 
     def __init__(self, *args: Any, embedder: Any = None, **kwargs: Any) -> None:
         parent.check_class(type(self).__mro__[type(self).__mro__.index(MMRMixin) + 1])
@@ -76,19 +91,27 @@ class MMRMixin(Trainer):
             self.add_callback(MMRPlotCallback(self, options.mmr_plot_steps))
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self.mmr_scored = None
+        self.mmr_scored, self._mmr_rewarded = None, None
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        scored: Scored | None = self.mmr_scored
-        advantages, logged = output["advantages"], self._logs["advantages"]
-        total = self.accelerator.num_processes * len(advantages)
-        replaced = [logged.pop() for _ in range(min(len(logged), total))][::-1]
-        self._check_parent(scored, advantages, replaced)
-        assert scored is not None
+        if self._mmr_rewarded is None:
+            raise RuntimeError(
+                f"{type(self).__name__} scored a batch without _calculate_rewards, so MMR has no rewards to reweight"
+            )
+        plain = self.accelerator.gather(output["advantages"])
+        logged = self._logs["advantages"]
+        kept = min(len(plain), logged.maxlen)
+        self._check_parent(self._mmr_rewarded, output, plain, list(logged)[-kept:])
+        scored = self.mmr_scored = self._score(self._mmr_rewarded, output, plain)
         if self.model.training:
-            self.mmr_trained, self.mmr_replaced = scored, torch.tensor(replaced)
-        logged.extend(scored.advantages.tolist()[total - len(replaced) :])
-        output["advantages"] = scored.advantages[self._mmr_slice(len(advantages))].clone()
-        return output
+            self.mmr_trained, self.mmr_replaced = scored, plain
+        for _ in range(kept):
+            logged.pop()
+        logged.extend(scored.advantages.tolist())
+        for name, values in scored.table().items():
+            self._logs["extra"][name].extend(values)
+        here = len(output["advantages"])
+        advantages = scored.advantages[self.accelerator.process_index * here :][:here]
+        return output | {"advantages": advantages.clone(), LOGGED: advantages}
 
     def _calculate_rewards(
         self,
@@ -98,13 +121,25 @@ class MMRMixin(Trainer):
         completion_ids_list: list[list[int]],
     ) -> Tensor:
         per_function: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._mmr_rewarded = Rewarded(per_function, completions, completion_ids_list)
+        return per_function
+
+    def _score(self, rewarded: Rewarded, output: dict[str, Any], plain: Tensor) -> Scored:
+        """The batch of all processes, by the rewards of the trainer's functions; its metrics are logged.
+
+        A completion of which no token is in the loss, as one that was truncated under ``mask_truncated_completions``,
+        is not valid: else it could be picked before its finished twin. Method "none" keeps TRL's ``plain`` advantages.
+        """
         mode = "train" if self.model.training else "eval"
         group_size = self.num_generations if mode == "train" else self.num_generations_eval
         aggregation = self.multi_objective_aggregation
         logged = self._metrics[mode]
+        own = output["completion_mask"] * output.get("tool_mask", 1) != 0
         with self._timed(logged[EMBED_MS]):
-            embeddings = self._embed(completions, completion_ids_list)
+            embeddings = self._embed(rewarded, output, own)
         with self._timed(logged[REWEIGHT_MS]):
+            in_loss = self.accelerator.gather(own.any(dim=1))
+            per_function = rewarded.per_function.masked_fill(~in_loss.unsqueeze(1), torch.nan)
             rewards = total_reward(per_function, self.reward_weights, aggregation, group_size)
             chosen = {
                 "lam": self._lam(rewards, mode),
@@ -113,14 +148,23 @@ class MMRMixin(Trainer):
             }
             options = self._mmr.of_the_op() | chosen
             scored = score_together(rewards, embeddings, group_size, self.accelerator, **options)
+            if self._mmr.mmr_method == "none":
+                scored = scored._replace(advantages=plain)
         for name, value in metrics(scored, group_size).items():
             logged[name].append(value)
         if self._mmr.mmr_method == "mmr":
             logged[DIVERSITY].append(chosen["diversity"])
-        for name, values in scored.table(self._mmr_slice(len(completions))).items():
-            self._log_completion_extra(name, values)
-        self.mmr_scored = scored
-        return per_function
+        return scored
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
+        self._check_loss(inputs)
+        return inputs
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """TRL's, of a batch that still has MMR's advantages."""
+        self._check_loss(inputs)
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's, with the share of the step that MMR took."""
@@ -130,15 +174,22 @@ class MMRMixin(Trainer):
             train[SHARE_OF_STEP].append(milliseconds / 1000 / seconds)
         super().log(logs, start_time)
 
-    def _embed(self, completions: list[Any], completion_ids: list[list[int]]) -> Tensor | None:
-        """(n, D) of this process's completions. With tools the embedder reads text if it can, because token ids hold
-        the tools' answers too."""
+    def _embed(self, rewarded: Rewarded, output: dict[str, Any], own: Tensor) -> Tensor | None:
+        """(n, D) of this process's completions, of which only the policy's ``own`` tokens are read, and not what a tool
+        or an environment answered. Completions as texts hold that too, so there the text is that of the own tokens."""
         if self._mmr_embedder is None:
             return None
+        ids = output["completion_ids"]
+        if "tool_mask" in output:
+            rows = [row[kept].tolist() for row, kept in zip(ids.cpu(), own.cpu(), strict=True)]
+            texts = self.processing_class.batch_decode(rows, skip_special_tokens=True)
+        else:
+            texts = [generated_text(completion) for completion in rewarded.completions]
         return embed_distinct(
             self._mmr_embedder,
-            [generated_text(completion) for completion in completions],
-            None if self.tools and isinstance(self._mmr_embedder, TextEmbedder) else completion_ids,
+            texts,
+            ids,
+            own,
             max_tokens=self._mmr.mmr_embedder_max_tokens,
             device=self.accelerator.device,
         )
@@ -157,11 +208,6 @@ class MMRMixin(Trainer):
         self.state.stateful_callbacks[STATE_KEY] = average.state_dict()
         return lam
 
-    def _mmr_slice(self, count: int) -> slice:
-        """The places of this process's ``count`` completions among all."""
-        start = self.accelerator.process_index * count
-        return slice(start, start + count)
-
     @contextmanager
     def _timed(self, milliseconds: list[float]) -> Iterator[None]:
         """Append how long the block took. A GPU is waited for: the step waits for the rewards there anyway."""
@@ -173,22 +219,37 @@ class MMRMixin(Trainer):
             torch.accelerator.synchronize()
         milliseconds.append((time.perf_counter() - start) * 1000)
 
-    def _check_parent(self, scored: Scored | None, advantages: Tensor, replaced: list[float]) -> None:
-        """The parent scored once, and returned and logged the same advantages: only then MMR's fit in their place."""
-        name = type(self).__name__
-        if scored is None:
-            raise RuntimeError(f"{name} scored a batch without _calculate_rewards, so MMR has no rewards to reweight")
-        total = self.accelerator.num_processes * len(advantages)
-        if len(scored.advantages) != total:
+    def _check_parent(self, rewarded: Rewarded, output: dict[str, Any], plain: Tensor, logged: list[Any]) -> None:
+        """The parent returned what it had scored and logged the advantages that it returned: only then MMR's fit in
+        their place.
+
+        Raises:
+            RuntimeError: saying what else it returned.
+        """
+        other = None
+        if plain.shape != rewarded.per_function.shape[:1]:
+            other = f"advantages of shape {tuple(plain.shape)} and had {len(rewarded.per_function)} completions scored"
+        elif logged != plain.tolist()[-len(logged) :]:
+            other = "other advantages than it logged"
+        elif any(
+            row[: len(ids)] != list(ids)
+            for row, ids in zip(output["completion_ids"].tolist(), rewarded.completion_ids, strict=True)
+        ):
+            other = "other completions than it had scored"
+        if other:
             raise RuntimeError(
-                f"{name} returned a batch of {total} completions and had {len(scored.advantages)} scored; MMR takes a"
-                " trainer that returns those it had scored"
+                f"{type(self).__name__} returned {other}; MMR takes a trainer that leaves a scored batch as it is"
             )
-        rows = self._mmr_slice(len(advantages))
-        first_logged = total - len(replaced)
-        shown = torch.tensor(replaced[max(rows.start - first_logged, 0) : max(rows.stop - first_logged, 0)])
-        if not torch.equal(shown, advantages[len(advantages) - len(shown) :].cpu()):
+
+    def _check_loss(self, inputs: dict[str, Any]) -> None:
+        """The batch has the advantages that MMR gave it.
+
+        Raises:
+            RuntimeError: it has others.
+        """
+        if LOGGED not in inputs or not torch.equal(inputs["advantages"], inputs[LOGGED]):
             raise RuntimeError(
-                f"{name} returned other advantages than it logged; MMR takes a trainer that leaves a scored batch"
-                " as it is"
+                f"{type(self).__name__}: the loss was to get other advantages than those of MMR, which are logged."
+                " Whatever makes or changes advantages belongs in a class after MMRMixin:"
+                " class MyTrainer(MMRMixin, MyGRPO)"
             )

@@ -103,7 +103,7 @@ def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
             numbers = [codes.setdefault(label, len(codes)) for label in group_ids]
         except TypeError as error:
             raise TypeError(
-                f"group_ids must be an integer tensor or a sequence of hashable labels, one a completion: {error}"
+                f"group_ids must be an integer tensor or a sequence of hashable labels, one per completion: {error}"
             ) from error
         group_ids = torch.tensor(numbers, dtype=torch.int64).to(rewards.device, non_blocking=True)
     checks.check_dtype("group_ids", group_ids, (*checks.INTEGER_DTYPES, torch.bool))

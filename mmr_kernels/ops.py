@@ -36,7 +36,7 @@ mmr_details: Callable[..., tuple[Tensor, ...]] = torch.ops.mmr_kernels.mmr.detai
 
 
 def _check_values(problem: Problem) -> None:
-    """What only the values can tell: read for CPU tensors, never for a device's (that would be a sync)."""
+    """Check values: read for CPU tensors, never for a device's (that would be a sync)."""
     if problem.rewards.device.type != "cpu":
         return
     offsets, order, lam, count = problem.group_offsets, problem.order, problem.lam, problem.num_completions

@@ -62,7 +62,7 @@ def mmr(
     scopes = {"group": groups, "batch": torch.arange(count, device=r.device).unsqueeze(0)}[scope]
 
     def back(values: Tensor, table: Tensor, blank: float) -> Tensor:
-        """From the member table back to one value a completion."""
+        """From the member table back to one value per completion."""
         flat = values.new_full((count + 1,), blank)
         flat[table.reshape(-1)] = values.reshape(-1)
         return flat[:count].reshape(shape)

@@ -16,7 +16,7 @@ def raw_lambda(
     """λ of each row of rewards, before any smoothing (section 3 of docs/contract.md).
 
     Args:
-        rewards: (B, G) for one λ a group, (N,) for one λ over the batch. A non-finite reward takes no part.
+        rewards: (B, G) for one λ per group, (N,) for one λ over the batch. A non-finite reward takes no part.
         mode: "relative_std" or "sigmoid".
         temperature: τ of "relative_std".
         valid: bool, like ``rewards``.
@@ -53,7 +53,7 @@ class LambdaEMA:
         self.value: float | Tensor | None = None
 
     def update(self, lam: float | Tensor) -> float | Tensor:
-        """Take in the λ of one batch (a float, or a tensor of one λ a scope) and return the smoothed one."""
+        """Take in the λ of one batch (a float, or a tensor of one λ per scope) and return the smoothed one."""
         if isinstance(lam, Tensor):
             lam = lam.detach()
         previous = self.value

@@ -73,7 +73,7 @@ class Case:
 
 @dataclass
 class Truth:
-    """What the op should return, flat; ``lam`` one a scope. ``gap``: how far the closest pick was from a tie."""
+    """What the op should return, flat; ``lam`` one per scope. ``gap``: how far the closest pick was from a tie."""
 
     advantages: np.ndarray
     reweighted_rewards: np.ndarray
@@ -224,7 +224,7 @@ class Oracle:
         return Truth(self.advantages(case, new), new, rank, max_similarity, lams, gap)
 
     def lam_detail(self, case: Case, lams: np.ndarray) -> np.ndarray:
-        """λ as the details report it: with group_ids one a completion."""
+        """λ as the details report it: with group_ids one per completion."""
         if "group_ids" not in case.layout or case.option("scope") == "batch":
             return lams
         reported = np.full(case.rewards.numel(), np.nan)

@@ -101,7 +101,7 @@ def test_empty_groups_take_no_part(backend: str, device: torch.device) -> None:
 
 
 def test_lambda_per_group_follows_the_labels(backend: str, device: torch.device) -> None:
-    """With group_ids a tensor λ has one value a completion, as the details report it."""
+    """With group_ids a tensor λ has one value per completion, as the details report it."""
     rewards, embeddings = inputs()
     lams = torch.linspace(0, 1, NUM_GROUPS)
     options: dict[str, Any] = {"backend": backend, "return_details": True}

@@ -293,7 +293,7 @@ void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int sc
 
 // ---- Memory ----------------------------------------------------------------------------------------------------
 
-// `together` workspaces a thread, in one block of memory: for scopes of up to `largest` members in the first thread,
+// `together` workspaces per thread, in one block of memory: for scopes of up to `largest` members in the first thread,
 // which holds those that threads share, and of up to `largest_apart` in the others.
 class Workspaces {
   public:

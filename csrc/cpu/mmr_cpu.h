@@ -7,7 +7,7 @@
 
 namespace mmr {
 
-// Scratch of one thread, laid out once a call for its largest scope; nothing is allocated while scopes run.
+// Scratch of one thread, laid out once per call for its largest scope; nothing is allocated while scopes run.
 struct Workspace {
     int64_t count;          // valid members of the scope at hand
     int64_t stride;         // count rounded up to whole vectors: the length of the float arrays and of rows of S

@@ -1,5 +1,5 @@
 // One scope (section numbers: docs/contract.md) in terms of the vector primitives. No include guard: mmr_cpu.cpp
-// includes it once an instruction set, after the primitives and in the same namespace.
+// includes it once per instruction set, after the primitives and in the same namespace.
 
 // ---- Section 2: similarity, formed in blocks of 4 by 4 ---------------------------------------------------------
 

@@ -1,5 +1,5 @@
 // Four floats at a time, in the compiler's own vectors: what the blocks of S are moved in, on every instruction set.
-// No include guard: mmr_cpu.cpp includes it once an instruction set, before the primitives.
+// No include guard: mmr_cpu.cpp includes it once per instruction set, before the primitives.
 
 typedef float four __attribute__((vector_size(16)));
 typedef int32_t four_lanes __attribute__((vector_size(16)));

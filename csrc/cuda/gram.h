@@ -158,7 +158,7 @@ MMR_DEVICE void halve(float (&sum)[16], int &held, int &first, int &offset) {
     if constexpr (half > 1) halve<half / 2>(sum, held, first, offset);
 }
 
-// The Gram matrix of at most 128 rows in tiles of 4 by 4, one a thread or, where there are fewer tiles than threads,
+// The Gram matrix of at most 128 rows in tiles of 4 by 4, one per thread or, where there are fewer tiles than threads,
 // one for `slices` neighbouring lanes that share out the dimension. A tile's rows are strided, so that neighbouring
 // threads read neighbouring rows: other banks.
 template <class Element, int passes>
@@ -222,7 +222,7 @@ struct FloatTiles {
     }
 };
 
-// The same by tensor cores, in tiles of 16 by 16, one a warp; where there are fewer tiles than warps, several warps
+// The same by tensor cores, in tiles of 16 by 16, one per warp; where there are fewer tiles than warps, several warps
 // share out the dimension. Lane 4 g + q reads elements 8 q … 8 q + 7 of rows g and g + 8: which k an element stands
 // for is free, as long as both operands agree, so 16 bytes feed two products.
 template <class Element, int passes>

@@ -1,4 +1,4 @@
-// The CUDA kernel: one launch a call. A block takes a group; where something spans groups (scope="batch" picks across
+// The CUDA kernel: one launch per call. A block takes a group; where something spans groups (scope="batch" picks across
 // them, scale="batch" divides by a deviation over them), the block that finishes last does that part: one owner, so the
 // order of every sum is fixed. The emulator compiles this file too (csrc/emulator).
 #include "mmr_cuda.h"
@@ -16,7 +16,7 @@
 namespace mmr {
 namespace {
 
-// Does every block's work come before this one's? True in one block, for all its threads.
+// True in one block, that which comes here last, for all its threads: the work of every other block is then visible to it.
 MMR_DEVICE bool is_last_block(uint32_t *finished_blocks, const Shared<float> &memory) {
     if (gridDim.x == 1) {
         __syncthreads();

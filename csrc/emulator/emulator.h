@@ -1,4 +1,4 @@
-// Runs CUDA C++ on the host: one fiber a thread, one block after another, warp collectives and barriers that are real.
+// Runs CUDA C++ on the host: one fiber per thread, one block after another, warp collectives and barriers that are real.
 // A fiber runs until it must wait for others; the scheduler then takes the next. What a GPU leaves undefined is an
 // error here that names block, thread and line: a barrier or a warp collective that some threads never reach.
 // memory.h does the same for memory. Only what mmr_cuda.cu uses is here.
@@ -38,8 +38,8 @@ struct Fault : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// What one launch did, by phase of the kernel. Collectives count once a warp, barriers once a block, accesses to
-// shared memory once a warp instruction, global memory in bytes.
+// Counts of one launch, by phase of the kernel. Collectives count once per warp, barriers once a block, accesses to
+// shared memory once per warp instruction, global memory in bytes.
 struct Counts {
     int64_t barriers = 0, warp_syncs = 0, shuffles = 0, votes = 0, reductions = 0, tensor_products = 0;
     int64_t shared_accesses = 0, shared_wavefronts = 0, worst_bank_conflict = 0;

@@ -50,7 +50,7 @@ inline void close_block_memory() {
 }
 
 // Wavefronts that one warp instruction takes: the most distinct words it touches in one of 32 banks. An instruction
-// of 16 bytes a lane runs as four of eight lanes.
+// of 16 bytes per lane runs as four of eight lanes.
 inline int wavefronts(const std::vector<const SharedAccess *> &lanes, int words) {
     const int lanes_together = warp_size / words;
     int total = 0;

@@ -1,4 +1,4 @@
-"""Backend "cuda": the CUDA C++ kernel of ``csrc/cuda/mmr_cuda.cu``, bound with pybind11; one launch a call.
+"""Backend "cuda": the CUDA C++ kernel of ``csrc/cuda/mmr_cuda.cu``, bound with pybind11; one launch per call.
 
 With MMR_KERNELS_CUDA_EMULATE=1 the same source runs on CPU tensors, on the emulator of ``csrc/emulator``: slowly, and
 with every access and barrier checked.

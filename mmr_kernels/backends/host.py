@@ -1,4 +1,4 @@
-"""What this machine has, probed once. Backends decide from it, so a test can hand them a made-up machine."""
+"""The machine, probed once. Backends decide from it, so a test can hand them a made-up machine."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def openmp() -> str | None:
 
 
 class _Symbol(ctypes.Structure):
-    """What ``dladdr`` fills in."""
+    """The structure that ``dladdr`` fills in."""
 
     _fields_ = (
         ("file", ctypes.c_char_p), ("base", ctypes.c_void_p), ("name", ctypes.c_char_p), ("address", ctypes.c_void_p),

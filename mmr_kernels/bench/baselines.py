@@ -1,4 +1,4 @@
-"""What the op is measured against, in eager PyTorch: the published way and a batched version.
+"""Baselines of the op in eager PyTorch: the published way and a batched version.
 
 Sigmoid λ, ``first_pick="reward"``, scale "group", uniform groups, either scope. Both return what they compute on the
 way anyway, advantages and reweighted rewards, so that they can be checked as the backends are.

@@ -78,7 +78,7 @@ def sweeps(quick: bool = False) -> dict[str, Sweep]:
 
 
 class Inputs(NamedTuple):
-    """What every provider of a case gets."""
+    """Inputs of a case, the same for every provider."""
 
     case: Case
     rewards: Tensor  # (B, G), float32

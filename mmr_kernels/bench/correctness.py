@@ -16,7 +16,7 @@ ADVANTAGE_TOLERANCE = 1e-4
 
 
 def wrong_advantages(inputs: Inputs, advantages: Tensor, reweighted: Tensor) -> str | None:
-    """What is wrong with a provider of the whole op, in a sentence, or None.
+    """The fault of a provider of the whole op, in a sentence, or None.
 
     Args:
         advantages, reweighted: (B, G), float32. Both, because the picks of a scope can be read off the second.
@@ -41,7 +41,7 @@ def wrong_advantages(inputs: Inputs, advantages: Tensor, reweighted: Tensor) -> 
 
 
 def wrong_selection(inputs: Inputs, picks: Tensor) -> str | None:
-    """What is wrong with a provider of the selection, or None; ``picks``: (N,), indices in the order of picking."""
+    """The fault of a provider of the selection, or None; ``picks``: (N,), indices in the order of picking."""
     rewards, similarity = _scopes(inputs)
     picks = picks.cpu().long().reshape(1, -1)
     if not torch.equal(picks.sort(dim=1).values, torch.arange(rewards.shape[1]).unsqueeze(0)):

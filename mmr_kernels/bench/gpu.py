@@ -101,7 +101,7 @@ def floors(seconds: float, device: str = "cuda") -> dict[str, Any]:
 
 
 def against_floor(inputs: Inputs, median_us: float, copy_gb_per_s: float) -> dict[str, float]:
-    """What a time means: bandwidth achieved, and how many times the floor, bytes over the copy's bandwidth, it is.
+    """A time against its floor: bandwidth achieved, and how many times the floor, bytes over the copy's bandwidth, it is.
 
     The bytes are those that the whole op must move: embeddings and rewards in, advantages out, once each.
     """

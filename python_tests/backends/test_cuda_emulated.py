@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 TARGETS = [750, 900]
-#: One, two and four members a lane, their limits, and more than registers hold.
+#: One, two and four members per lane, their limits, and more than registers hold.
 SIZES = [1, 2, 8, 16, 31, 32, 33, 64, 65, 100, 128, 129, 150]
 
 

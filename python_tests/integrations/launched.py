@@ -17,7 +17,7 @@ COMPLETIONS = 24
 REWARDS: list[float | None] = [1.0, 0.0, 1.0, 0.5, None, 2.0, 2.0, -1.0, *[0.25] * 6, 3.0, 1.0, 0.5]
 OTHER: list[float | None] = [0.3, None, 0.1, 0.1, None, 0.7, 0.2, 0.9, 0.4, 0.6, 0.4]
 
-#: Groups of 4 are whole in 1, 2 and 3 of 12, 6 … completions a process or straddle them, by the number of processes;
+#: Groups of 4 are whole in 1, 2 and 3 of 12, 6 … completions per process or straddle them, by the number of processes;
 #: groups of 12 straddle 4 processes, groups of 24 straddle 2.
 MODES: dict[str, dict[str, Any]] = {
     "groups of 4": {"num_generations": 4},

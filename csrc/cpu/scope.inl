@@ -69,7 +69,7 @@ inline void dots_of_block(const float *const *left, const float *const *right, i
     }
 }
 
-// The part of the next scope's embeddings that is to come nearer while the block at (row, column) is computed. Each
+// The part of the next scope's embeddings that is prefetched while the block at (row, column) is computed. Each
 // block takes its share: a burst would find the processor's few places for pending lines taken.
 inline uintptr_t share_of_next(const Problem &p, const Workspace &w, int64_t row, int64_t column) {
     const int64_t rows = (w.count + 3) / 4 * 4, share = std::min(row * (row + 1) / 2 + column, rows / 2 - 1);

@@ -101,7 +101,7 @@ def floors(seconds: float, device: str = "cuda") -> dict[str, Any]:
 
 
 def against_floor(inputs: Inputs, median_us: float, copy_gb_per_s: float) -> dict[str, float]:
-    """A time against its floor: bandwidth achieved, and how many times the floor, bytes over the copy's bandwidth, it is.
+    """Bandwidth achieved, and how many times the floor, which is the bytes over the copy's bandwidth, a time is.
 
     The bytes are those that the whole op must move: embeddings and rewards in, advantages out, once each.
     """

@@ -18,7 +18,7 @@ WARM_UP = 200e-6
 
 
 def wall_clock(call: Call) -> float:
-    """The host's clock, of one call; just before, the call is run untimed, once at least, to find its caches warm."""
+    """The host's clock, of one call; just before, it runs untimed, once at least, so that its caches are warm."""
     end = time.perf_counter() + WARM_UP
     call()
     while time.perf_counter() < end:

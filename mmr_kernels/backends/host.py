@@ -48,7 +48,7 @@ def this_host() -> Host:
 
 
 def unasked(host: Host) -> Host:
-    """The machine as ``backend=None`` sees it: without Triton's interpreter and the emulator, which have to be named."""
+    """The machine as ``backend=None`` sees it: without the interpreter and the emulator, which have to be named."""
     return host._replace(interpreter="not asked for", emulator="not asked for")
 
 

@@ -132,10 +132,10 @@ class BuildWhatCompiles(build_ext):
         self.force = True
         asked = {extension.name for extension in self.extensions}
         self.not_built = {name: why for name, (_, why) in MODULES.items() if f"mmr_kernels.{name}" not in asked}
-        for name in (f"mmr_kernels.{module}" for module in MODULES):
+        super().run()
+        for name in (f"mmr_kernels.{module}" for module in self.not_built):
             for path in (self.get_ext_fullpath(name), Path(self.build_lib, self.get_ext_filename(name))):
                 Path(path).unlink(missing_ok=True)
-        super().run()
         report = Path(self.get_ext_fullpath("mmr_kernels._build")).parent / "_build.json"
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(self.not_built, indent=1) + "\n")

@@ -15,7 +15,7 @@ from tools.gpu_check.phase import Place, Save
 def run(save: Save, place: Place) -> None:
     """Build in place; without a card, the emulator."""
     if place.dry:
-        module, kernel = "_emulator", {"MMR_KERNELS_CUDA_ARCHS": "", "MMR_KERNELS_BUILD_EMULATOR": "1"}
+        module, kernel = "_emulator", {"MMR_KERNELS_BUILD_EMULATOR": "1"}
     else:
         module, kernel = "_cuda", {"MMR_KERNELS_CUDA_ARCHS": "{}{}".format(*torch.cuda.get_device_capability())}
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]

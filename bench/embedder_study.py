@@ -5,15 +5,15 @@
 Pairs are the solutions of one group that both end in a final answer, "A: number" on the last line; the
 label is whether the numbers are equal. AUC: the probability that a pair of one answer has the higher
 cosine, over all pairs of all groups, with a 95 % interval from resampling groups. "No answer line": the same
-with that line cut off before embedding, since it gives the label away. Cost: warm, over all completions; the
-median of five runs, of the sentence model one. Token ids are the sentence model's tokenizer's, whose own time
-isn't counted.
+with that line cut off before embedding, since it gives the label away. Cost: processor time, of all threads,
+warm, over all completions; the least of five runs, of the sentence model one. Token ids are the sentence model's
+tokenizer's, whose own time isn't counted.
 """
 
 from __future__ import annotations
 
 import re
-import statistics
+import time
 import timeit
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
@@ -31,6 +31,7 @@ from mmr_kernels.bench.record import record, write
 from mmr_kernels.bench.table import Table
 from mmr_kernels.cli.files import read_rows
 from mmr_kernels.embedders import LexicalEmbedder
+from mmr_kernels.embedders.lexical import TOKEN, WORD
 
 ANSWER_LINE = re.compile(r"\nA: *(-?[\d.,]*\d)\.?\s*$")
 RESAMPLES = 400
@@ -109,7 +110,7 @@ def measure(embedder: Embedder, texts: list[str], pairs: Pairs) -> dict[str, Any
     name, embed, timed, argument, runs = embedder
     auc, low, high = auc_with_interval(pairs, cosines(embed, texts, pairs))
     cut = [ANSWER_LINE.sub("", text) for text in texts]
-    seconds = statistics.median(timeit.repeat(lambda: timed(argument), number=1, repeat=runs))
+    seconds = min(timeit.repeat(lambda: timed(argument), timer=time.process_time, number=1, repeat=runs))
     return {
         "embedder": name,
         "auc": auc,
@@ -121,17 +122,19 @@ def measure(embedder: Embedder, texts: list[str], pairs: Pairs) -> dict[str, Any
 
 
 def text_embedders(texts: list[str]) -> Iterator[Embedder]:
-    """The lexical embedder from text, and the same with scikit-learn's own idea of a word: two characters or more."""
+    """The lexical embedder from text, and plain counts of other tokens; scikit-learn's have two characters or more."""
     sizes = [(dimensions, 2) for dimensions in (256, 512, 1024, 2048, 4096, 2**14)] + [(2048, 1), (2048, 3)]
     for dimensions, longest in sizes:
         embed = LexicalEmbedder(dimensions, longest).embed_texts
         yield Embedder(f"text, {ngrams(longest)}, D = {dimensions}", embed, embed, texts)
-    vectorizer = HashingVectorizer(n_features=2048, ngram_range=(1, 2), dtype=np.float32)
+    others = {"words": WORD.findall, "words and signs": TOKEN.findall, "scikit-learn's tokens": None}
+    for name, tokenizer in others.items():
+        vectorizer = HashingVectorizer(n_features=2048, ngram_range=(1, 2), tokenizer=tokenizer, dtype=np.float32)
 
-    def words(texts: Sequence[str]) -> Tensor:
-        return torch.from_numpy(vectorizer.transform(texts).toarray())
+        def counts(texts: Sequence[str], vectorizer: HashingVectorizer = vectorizer) -> Tensor:
+            return torch.from_numpy(vectorizer.transform(texts).toarray())
 
-    yield Embedder("text without single characters, 1–2-grams, D = 2048", words, words, texts)
+        yield Embedder(f"plain counts of {name}, 1–2-grams, D = 2048", counts, counts, texts)
 
 
 def model_embedders(path: str, texts: list[str]) -> Iterator[Embedder]:

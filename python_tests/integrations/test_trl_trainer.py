@@ -287,6 +287,18 @@ def test_a_bad_embedder_is_named_at_construction(embedder: Any, error: Any, mess
         tiny.trainer(tiny.config(tmp_path), REWARDS, embedder=embedder)
 
 
+@pytest.mark.parametrize("embedder", ["lexical", "policy", SimpleNamespace(embed_texts=tiny.Seen(), max_tokens=8)])
+def test_completions_longer_than_is_read_are_warned_of(embedder: Any, tmp_path: Path) -> None:
+    args = tiny.config(tmp_path, mmr_embedder_max_tokens=8)
+    with pytest.warns(UserWarning, match="max_completion_length is 16, and .* reads the first 8 tokens"):
+        tiny.trainer(args, REWARDS, embedder=embedder)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "max_completion_length")
+        tiny.trainer(tiny.config(tmp_path, mmr_embedder_max_tokens=16), REWARDS)
+        tiny.trainer(tiny.config(tmp_path, mmr_embedder_max_tokens=8, mmr_method="none"), REWARDS)
+        tiny.trainer(args, REWARDS, embedder=tiny.Seen())
+
+
 def test_a_bad_scaling_is_named_at_construction(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="scale_rewards must be one of 'group', 'batch', 'none'; got 'std'"):
         tiny.trainer(tiny.config(tmp_path, scale_rewards="std"), REWARDS)

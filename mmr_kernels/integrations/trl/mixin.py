@@ -87,6 +87,7 @@ class MMRMixin(Trainer):
         parent.check_trainer(self)
         self._mmr = options
         self._mmr_embedder = options.embedder(embedder, policy=lambda: self.model)
+        options.warn_of_length(self._mmr_embedder, self.args.max_completion_length)
         if options.mmr_plot_steps:
             self.add_callback(MMRPlotCallback(self, options.mmr_plot_steps))
 

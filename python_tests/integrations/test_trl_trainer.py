@@ -391,7 +391,7 @@ def test_a_trainer_that_is_no_grpo_is_told_so(tmp_path: Path) -> None:
     rloo = RLOOTrainer(
         model=tiny.model(),
         reward_funcs=[tiny.GivenRewards(REWARDS)],
-        args=RLOOConfig(**of_trl(tmp_path)),
+        args=RLOOConfig(**of_trl(tmp_path), beta=0.0),
         train_dataset=tiny.prompts(),
         processing_class=tiny.tokenizer(),
     )

@@ -58,8 +58,8 @@ def as_embedder(
     """The embedder that ``choice`` names, or is, or that calls it.
 
     Args:
-        choice: a name of the table; an object with ``embed_texts`` or
-            ``embed_tokens``; or a function of a list of texts that returns a tensor with a row for each.
+        choice: a name of the table; an object with ``embed_texts`` or ``embed_tokens``; a ``SentenceTransformer`` or
+            its ``encode``; or a function of a list of texts that returns a tensor or NumPy array with a row for each.
         batch_size: completions that a model embeds at a time.
         max_tokens: tokens of a completion that a model reads.
         policy: returns the model being trained, for "policy".
@@ -81,6 +81,9 @@ def as_embedder(
         raise TypeError(f"embedder must be an object, not its class: got {choice.__name__}, pass {choice.__name__}(…)")
     if isinstance(choice, TextEmbedder | TokenEmbedder):
         return choice
+    owner = getattr(choice, "__self__", choice)
+    if sentence_transformers.is_model(owner) and choice in (owner, owner.encode):
+        return SentenceTransformersEmbedder(owner, batch_size=batch_size)
     if callable(choice):
         return FunctionEmbedder(choice)
     raise TypeError(

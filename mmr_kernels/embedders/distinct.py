@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,27 +38,33 @@ def embed_distinct(
         mask = torch.ones_like(token_ids, dtype=torch.bool) if mask is None else mask
         read = mask & (mask.cumsum(dim=1) <= max_tokens)
         rows, index = torch.unique(token_ids.masked_fill(~read, -1).to(device), dim=0, return_inverse=True)
-        vectors = embedder.embed_tokens(rows.clamp(min=0), rows >= 0)
+        returned = embedder.embed_tokens(rows.clamp(min=0), rows >= 0)
     elif isinstance(embedder, TextEmbedder):
         places: dict[str, int] = {}
         index = torch.tensor([places.setdefault(text, len(places)) for text in texts], device=device)
         rows = list(places)
-        vectors = embedder.embed_texts(rows, device)
+        returned = embedder.embed_texts(rows, device)
     else:
         raise TypeError(f"{type(embedder).__name__} reads token ids only, and here there are only texts")
-    _check(embedder, vectors, len(rows))
-    return vectors.detach().to(device)[index]
+    return _checked(embedder, returned, len(rows)).detach().to(device)[index]
 
 
-def _check(embedder: Embedder, vectors: object, count: int) -> None:
+def _checked(embedder: Embedder, vectors: object, count: int) -> Tensor:
+    """What the embedder returned, as the op takes it."""
     name = type(embedder).__name__
+    if isinstance(vectors, np.ndarray) and vectors.dtype.kind == "f":
+        vectors = torch.from_numpy(vectors.astype(np.float32))
     if not isinstance(vectors, Tensor):
-        raise TypeError(f"{name} must return a torch.Tensor, got {type(vectors).__name__}")
+        got = getattr(vectors, "dtype", type(vectors).__name__)
+        raise TypeError(f"{name} must return a torch.Tensor or a numpy.ndarray of floats, got {got}")
+    if vectors.dtype is torch.float64:
+        vectors = vectors.to(torch.float32)
     if vectors.dtype not in FLOAT_DTYPES:
-        takes = " or ".join(str(dtype) for dtype in FLOAT_DTYPES)
+        takes = " or ".join(str(dtype) for dtype in (*FLOAT_DTYPES, torch.float64))
         raise TypeError(f"{name} must return {takes}, got {vectors.dtype}")
     if vectors.dim() != 2 or len(vectors) != count:
         raise ValueError(
             f"{name} must return shape ({count}, D), a row for each of {count} distinct completions; got"
             f" {tuple(vectors.shape)}"
         )
+    return vectors

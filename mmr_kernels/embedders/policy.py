@@ -97,7 +97,7 @@ def _last_hidden_states(model: nn.Module, ids: Tensor, attention: Tensor) -> Ten
         model(input_ids=ids, attention_mask=attention, use_cache=False, logits_to_keep=1)
     finally:
         hook.remove()
-    return caught[0]
+    return caught[0][:, -ids.shape[1] :]  # after the virtual tokens that prompt tuning puts in front
 
 
 def _decoder(model: nn.Module) -> nn.Module:

@@ -4,6 +4,8 @@ Two protocols of one method, because no embedder should have to pretend: a sente
 policy reads its own token ids, the lexical embedder reads both. A caller that holds token ids asks
 ``isinstance(embedder, TokenEmbedder)`` and so saves the decoding.
 
+An embedder with a limit has it as ``max_tokens``, the tokens of a completion that it reads, or None.
+
 The vectors need not be normalised, the op does that. A row that is zero or not finite is similar to
 nothing, and is counted and warned of. Row i depends on completion i alone, so that groups may be embedded in any
 batches, on any process.

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 def why_not() -> str | None:
@@ -21,11 +26,17 @@ def make(model: str, *, batch_size: int, max_tokens: int, policy: object) -> Sen
     return SentenceTransformersEmbedder(model, batch_size=batch_size, max_tokens=max_tokens)
 
 
+def is_model(choice: Any) -> TypeGuard[SentenceTransformer]:
+    """Whether it is a sentence model; where nobody imported the library, nothing is."""
+    library = sys.modules.get("sentence_transformers")
+    return library is not None and isinstance(choice, library.SentenceTransformer)
+
+
 class SentenceTransformersEmbedder:
-    """Loads the model when it is made, from a folder or the Hugging Face hub; it moves to where it is first used.
+    """Loads the model when it is made, from a folder or the Hugging Face hub; it moves to where it is used.
 
     Args:
-        model: a folder, or a name on the hub.
+        model: a folder, a name on the hub, or a ``SentenceTransformer``, whose own limit of tokens stays.
         batch_size: texts at a time.
         max_tokens: tokens of a text that are read; a model that reads fewer keeps its own limit.
         trust_remote_code: run code that the model brings. Not settable from a config, only here.
@@ -35,12 +46,20 @@ class SentenceTransformersEmbedder:
     """
 
     def __init__(
-        self, model: str, *, batch_size: int = 32, max_tokens: int = 3584, trust_remote_code: bool = False
+        self,
+        model: str | SentenceTransformer,
+        *,
+        batch_size: int = 32,
+        max_tokens: int = 3584,
+        trust_remote_code: bool = False,
     ) -> None:
         from sentence_transformers import SentenceTransformer
 
-        self.model = SentenceTransformer(model, device="cpu", trust_remote_code=trust_remote_code)
-        self.model.max_seq_length = min(self.model.max_seq_length or max_tokens, max_tokens)
+        if isinstance(model, str):
+            model = SentenceTransformer(model, device="cpu", trust_remote_code=trust_remote_code)
+            model.max_seq_length = min(model.max_seq_length or max_tokens, max_tokens)
+        self.model = model
+        self.max_tokens = model.max_seq_length
         self.batch_size = batch_size
 
     def embed_texts(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:

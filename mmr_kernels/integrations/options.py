@@ -3,13 +3,14 @@ them."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
 from torch import nn
 
-from mmr_kernels.embedders import EMBEDDERS, Embedder, as_embedder
+from mmr_kernels.embedders import EMBEDDERS, Embedder, TokenEmbedder, as_embedder
 from mmr_kernels.options import check, quoted
 from mmr_kernels.schedule import LinearSchedule
 from mmr_kernels.settings import checked, settings
@@ -98,6 +99,19 @@ class MMROptions(_OpOptions):
             max_tokens=self.mmr_embedder_max_tokens,
             policy=policy,
         )
+
+    def warn_of_length(self, embedder: Embedder | None, max_completion_length: int | None) -> None:
+        """Warn where completions may be longer than the embedder reads: what differs after that counts as the same."""
+        limits = [getattr(embedder, "max_tokens", None)]
+        limits += [self.mmr_embedder_max_tokens] * isinstance(embedder, TokenEmbedder)
+        reads = min(filter(None, limits), default=None)
+        if reads is not None and max_completion_length is not None and max_completion_length > reads:
+            warnings.warn(
+                f"max_completion_length is {max_completion_length}, and {type(embedder).__name__} reads the first"
+                f" {reads} tokens of a completion: two that differ only after these count as the same. Raise"
+                " mmr_embedder_max_tokens if that is the limit, or choose an embedder that reads more",
+                stacklevel=2,
+            )
 
     def diversity(self, progress: float) -> float:
         """The diversity at ``progress`` through training, 0 at its start and 1 at its end."""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,6 +100,20 @@ def test_the_policys_adapters_are_on(policy: Any) -> None:
     assert not torch.allclose(PolicyEmbedder(lambda: adapted).embed_tokens(ids), bare)
 
 
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PromptEncoderConfig", "PrefixTuningConfig"])
+def test_the_policys_virtual_tokens_are_read_and_not_averaged(kind: str, policy: Any) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    torch.manual_seed(1)
+    config = getattr(peft, kind)(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    tuned = peft.get_peft_model(copy.deepcopy(policy), config)
+    ids, mask = torch.tensor([[3, 4, 5], [6, 7, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    vectors = PolicyEmbedder(lambda: tuned).embed_tokens(ids, mask)
+    with torch.no_grad():
+        states = tuned.eval()(input_ids=ids[:1], output_hidden_states=True).hidden_states[-1][0, -3:]
+    torch.testing.assert_close(vectors[0], states.mean(dim=0), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(vectors, PolicyEmbedder(lambda: policy).embed_tokens(ids, mask))
+
+
 def test_the_policy_must_have_a_decoder() -> None:
     with pytest.raises(TypeError, match="takes a transformers model with get_decoder, got Linear"):
         PolicyEmbedder(lambda: torch.nn.Linear(1, 1)).embed_tokens(torch.ones(1, 1, dtype=torch.int64))
@@ -162,8 +177,9 @@ def test_distinct_lexical_vectors_are_those_of_all() -> None:
 @pytest.mark.parametrize(
     ("returned", "error", "message"),
     [
-        ([[1.0]], TypeError, "must return a torch.Tensor, got list"),
-        (torch.ones(2, 1, dtype=torch.float64), TypeError, "must return torch.float32 or .*, got torch.float64"),
+        ([[1.0]], TypeError, "must return a torch.Tensor or a numpy.ndarray of floats, got list"),
+        (torch.ones(2, 1, dtype=torch.int64), TypeError, "must return torch.float32 or .*, got torch.int64"),
+        (np.array([["a"], ["b"]]), TypeError, "must return a torch.Tensor or a numpy.ndarray of floats, got <U1"),
         (torch.ones(3, 1), ValueError, r"must return shape \(2, D\), a row for each of 2 distinct completions"),
         (torch.ones(2), ValueError, r"must return shape .* got \(2,\)"),
     ],
@@ -173,6 +189,23 @@ def test_what_a_function_returns_is_checked(returned: Any, error: Any, message: 
     assert isinstance(embedder, FunctionEmbedder)
     with pytest.raises(error, match=f"FunctionEmbedder {message}"):
         embed_distinct(embedder, ["a", "b", "a"], None, None, max_tokens=9, device="cpu")
+
+
+@pytest.mark.parametrize("returned", [np.float64([[1], [0.1]]), torch.tensor([[1], [0.1]], dtype=torch.float64)])
+def test_a_function_may_return_numpy_arrays_and_float64(returned: Any) -> None:
+    vectors = embed_distinct(
+        as_embedder(lambda texts: returned), ["a", "b", "a"], None, None, max_tokens=9, device="cpu"
+    )
+    assert torch.equal(vectors, torch.tensor([[1], [0.1], [1]]))
+
+
+def test_a_sentence_model_is_taken_as_an_object_and_as_its_encode(sentence_model: str) -> None:
+    by_name = as_embedder(f"sentence-transformers:{sentence_model}")
+    model = by_name.model  # type: ignore[union-attr]
+    for choice in (model, model.encode, lambda texts: model.encode(texts).astype("float64")):
+        vectors = embed_distinct(as_embedder(choice), SAME_ANSWER, None, None, max_tokens=9, device="cpu")
+        torch.testing.assert_close(vectors, by_name.embed_texts(SAME_ANSWER))  # type: ignore[union-attr]
+    assert as_embedder(model.encode).max_tokens == model.max_seq_length  # type: ignore[union-attr]
 
 
 def test_choices() -> None:

@@ -216,7 +216,9 @@ def test_diversity_goes_in_a_straight_line_and_is_logged(tmp_path: Path) -> None
     assert logged == [1.0, 0.5, 0.0, 0.0]
 
 
-def test_relative_std_over_the_batch_is_smoothed_and_survives_a_checkpoint(tmp_path: Path) -> None:
+def test_relative_std_over_the_batch_is_smoothed_and_survives_a_checkpoint(tmp_path: Path, monkeypatch: Any) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr("transformers.trainer.logger.warning", warned.append)
     batches = [[1.0, 0.0, 1.0, 0.5, 3.0, 2.0, 2.0, 4.0], [0.1, 0.2, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2], [9.0, *[0.0] * 7]]
 
     class Changing(tiny.GivenRewards):
@@ -226,6 +228,7 @@ def test_relative_std_over_the_batch_is_smoothed_and_survives_a_checkpoint(tmp_p
 
     def run(steps: int, **more: Any) -> list[float]:
         options = {"mmr_lam": "relative_std", "mmr_scope": "batch", "save_strategy": "steps", "save_steps": 1}
+        options["restore_callback_states_from_checkpoint"] = True
         trainer = tiny.trainer(tiny.config(tmp_path, max_steps=steps, **options), [Changing([])])
         trainer.train(**more)
         return [entry["mmr/lambda"] for entry in trainer.state.log_history if "mmr/lambda" in entry]
@@ -235,4 +238,5 @@ def test_relative_std_over_the_batch_is_smoothed_and_survives_a_checkpoint(tmp_p
     run(2)
     logged = run(3, resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert logged == pytest.approx(smoothed, rel=1e-6)
+    assert not [words for words in warned if "mmr" in words], "of a callback that is missing"
     assert abs(smoothed[2] - raw_lambda(torch.tensor(batches[2])).item()) > 0.1

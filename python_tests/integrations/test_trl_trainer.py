@@ -14,7 +14,7 @@ import pytest
 import torch
 from integrations import tiny
 from peft import LoraConfig
-from trl import GRPOConfig, GRPOTrainer, TrlParser
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer, TrlParser
 from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
 
 from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRGRPOTrainer, MMRMixin, MMROptions, attach_mmr
@@ -182,9 +182,9 @@ def test_the_table_and_the_metrics_show_what_was_used(tmp_path: Path, capsys: An
     table = pd.read_parquet(tmp_path / "completions" / "completions_00001.parquet")
     scored = trainer.mmr_scored
     assert table["advantage"].tolist() == scored.advantages.tolist()
-    assert str(table["reweighted_reward"].tolist()) == str(scored.reweighted_rewards.tolist())
-    assert table["selection_rank"].tolist() == scored.selection_rank.tolist()
-    assert table["max_similarity"].tolist() == scored.max_similarity.tolist()
+    assert str(table["mmr_reweighted_reward"].tolist()) == str(scored.reweighted_rewards.tolist())
+    assert table["mmr_selection_rank"].tolist() == scored.selection_rank.tolist()
+    assert table["mmr_max_similarity"].tolist() == scored.max_similarity.tolist()
 
     logged = next(entry for entry in trainer.state.log_history if "mmr/lambda" in entry)
     known = torch.tensor([value for value in REWARDS if value is not None])
@@ -198,6 +198,40 @@ def test_the_table_and_the_metrics_show_what_was_used(tmp_path: Path, capsys: An
     share = (logged["mmr/embed_ms"] + logged["mmr/reweight_ms"]) / 1000 / logged["step_time"]
     assert logged["mmr/share_of_step"] == pytest.approx(share)
     assert (tmp_path / "mmr_plots" / "step_00001.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("method", ["mmr", "smi", "none"])
+def test_a_run_has_the_options_and_the_method_in_its_records(method: str, tmp_path: Path) -> None:
+    given = GMPOConfig(**of_trl(tmp_path) | {"save_strategy": "steps", "save_steps": 1})
+    trainer = attach_mmr(tiny.trainer(given, REWARDS, GMPOTrainer), mmr_method=method, mmr_temperature=2.0)
+    trainer.train()
+    saved = torch.load(tmp_path / "checkpoint-1" / "training_args.bin", weights_only=False)
+    for args in (trainer.args, saved):
+        assert isinstance(args, GMPOConfig)
+        assert (args.to_dict()["mmr_method"], args.to_dict()["mmr_temperature"]) == (method, 2.0)
+    assert not hasattr(given, "mmr_method"), "the given one may serve another trainer"
+    card = (tmp_path / "README.md").read_text()
+    expected = {"mmr": ("MMR-GRPO", "2601.09085"), "smi": ("DRA-GRPO", "2505.09655"), "none": ("GRPO", "2402.03300")}
+    name, paper = expected.pop(method)
+    assert f"trained with {name}," in card
+    assert paper in card
+    assert not any(paper in card for _, paper in expected.values())
+    assert ("mmr-grpo" in card, "dra-grpo" in card) == (method == "mmr", method == "smi")
+
+
+def test_a_reward_function_may_log_columns_of_any_name(tmp_path: Path) -> None:
+    class Logging(tiny.GivenRewards):
+        def __call__(self, prompts: list[Any], log_extra: Any, **kwargs: Any) -> list[float | None]:
+            log_extra("max_similarity", [9.0] * len(prompts))
+            return super().__call__(prompts, **kwargs)
+
+    args = tiny.config(tmp_path, log_completions=True)
+    trainer = tiny.trainer(args, [Logging(REWARDS)], eval_dataset=tiny.prompts(4))
+    trainer.train()
+    table = pd.read_parquet(tmp_path / "completions" / "completions_00001.parquet")
+    assert table["max_similarity"].tolist() == [9.0] * 8
+    assert table["mmr_max_similarity"].tolist() == trainer.mmr_scored.max_similarity.tolist()
+    trainer.evaluate()
 
 
 def test_groups_of_equal_rewards_are_counted(tmp_path: Path) -> None:
@@ -287,6 +321,18 @@ def test_a_bad_embedder_is_named_at_construction(embedder: Any, error: Any, mess
         tiny.trainer(tiny.config(tmp_path), REWARDS, embedder=embedder)
 
 
+@pytest.mark.parametrize("embedder", ["lexical", "policy", SimpleNamespace(embed_texts=tiny.Seen(), max_tokens=8)])
+def test_completions_longer_than_is_read_are_warned_of(embedder: Any, tmp_path: Path) -> None:
+    args = tiny.config(tmp_path, mmr_embedder_max_tokens=8)
+    with pytest.warns(UserWarning, match="max_completion_length is 16, and .* reads the first 8 tokens"):
+        tiny.trainer(args, REWARDS, embedder=embedder)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "max_completion_length")
+        tiny.trainer(tiny.config(tmp_path, mmr_embedder_max_tokens=16), REWARDS)
+        tiny.trainer(tiny.config(tmp_path, mmr_embedder_max_tokens=8, mmr_method="none"), REWARDS)
+        tiny.trainer(args, REWARDS, embedder=tiny.Seen())
+
+
 def test_a_bad_scaling_is_named_at_construction(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="scale_rewards must be one of 'group', 'batch', 'none'; got 'std'"):
         tiny.trainer(tiny.config(tmp_path, scale_rewards="std"), REWARDS)
@@ -339,6 +385,18 @@ def test_a_parent_that_changes_the_scored_batch_is_refused(change: Any, message:
     made = type("Trainer", (MMRMixin, type("Parent", (GRPOTrainer,), override)), {})
     with pytest.raises(RuntimeError, match=message):
         tiny.batch(tiny.trainer(tiny.config(tmp_path), REWARDS, made), 8)
+
+
+def test_a_trainer_that_is_no_grpo_is_told_so(tmp_path: Path) -> None:
+    rloo = RLOOTrainer(
+        model=tiny.model(),
+        reward_funcs=[tiny.GivenRewards(REWARDS)],
+        args=RLOOConfig(**of_trl(tmp_path), beta=0.0),
+        train_dataset=tiny.prompts(),
+        processing_class=tiny.tokenizer(),
+    )
+    with pytest.raises(RuntimeError, match=r"takes trl\.GRPOTrainer and its subclasses, and this is none"):
+        attach_mmr(rloo)
 
 
 def test_an_override_in_full_is_an_error_where_it_is_written() -> None:

@@ -17,6 +17,7 @@ from mmr_kernels.integrations.options import MMROptions
 from mmr_kernels.integrations.scored import Scored
 from mmr_kernels.integrations.trl import parent
 from mmr_kernels.integrations.trl.plots import MMRPlotCallback
+from mmr_kernels.integrations.trl.records import record
 from mmr_kernels.integrations.trl.scoring import score_together, total_reward
 from mmr_kernels.schedule import LambdaEMA, raw_lambda
 
@@ -87,8 +88,10 @@ class MMRMixin(Trainer):
         parent.check_trainer(self)
         self._mmr = options
         self._mmr_embedder = options.embedder(embedder, policy=lambda: self.model)
+        options.warn_of_length(self._mmr_embedder, self.args.max_completion_length)
         if options.mmr_plot_steps:
             self.add_callback(MMRPlotCallback(self, options.mmr_plot_steps))
+        record(self, options)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self.mmr_scored, self._mmr_rewarded = None, None
@@ -108,7 +111,7 @@ class MMRMixin(Trainer):
             logged.pop()
         logged.extend(scored.advantages.tolist())
         for name, values in scored.table().items():
-            self._logs["extra"][name].extend(values)
+            self._logs["extra"][f"mmr_{name}"].extend(values)
         here = len(output["advantages"])
         advantages = scored.advantages[self.accelerator.process_index * here :][:here]
         return output | {"advantages": advantages.clone(), LOGGED: advantages}
@@ -165,6 +168,13 @@ class MMRMixin(Trainer):
         """TRL's, of a batch that still has MMR's advantages."""
         self._check_loss(inputs)
         return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def _load_callback_state(self) -> None:
+        """TRL's, which warns of what no callback kept."""
+        average = self.state.stateful_callbacks.pop(STATE_KEY, None)
+        super()._load_callback_state()
+        if average is not None:
+            self.state.stateful_callbacks[STATE_KEY] = average
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's, with the share of the step that MMR took."""

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from types import CodeType
 from typing import Any
 
+from trl import GRPOTrainer
+
 from mmr_kernels.options import OPTIONS, quoted
 
 #: The versions of TRL that the test suite has been run against (docs/trl.md).
@@ -102,7 +104,12 @@ def check_trainer(trainer: Any) -> None:
 
 def _refuse(missing: list[str], trainer_class: type) -> None:
     if missing:
+        installed = version("trl")
+        advice = (
+            f"It is tested with trl {TESTED}; install one of these"
+            if issubclass(trainer_class, GRPOTrainer)
+            else "MMR takes trl.GRPOTrainer and its subclasses, and this is none: its advantages are made elsewhere"
+        )
         raise RuntimeError(
-            f"mmr_kernels can't hook into {trainer_class.__name__} of trl {version('trl')}: {'; '.join(missing)}."
-            f" It is tested with trl {TESTED}; install one of these"
+            f"mmr_kernels can't hook into {trainer_class.__name__} of trl {installed}: {'; '.join(missing)}. {advice}"
         )

@@ -15,7 +15,8 @@ from datasets import Dataset, load_dataset
 from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
 
 from mmr_kernels.integrations.trl import recipe
-from mmr_kernels.integrations.trl.trainer import MMRGRPOConfig, MMRGRPOTrainer
+from mmr_kernels.integrations.trl.records import MMRGRPOConfig
+from mmr_kernels.integrations.trl.trainer import MMRGRPOTrainer
 
 
 @dataclass

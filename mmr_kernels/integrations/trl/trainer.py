@@ -1,11 +1,10 @@
-"""The drop-in trainer and its config, and MMR for a trainer that already exists."""
+"""The drop-in trainer, and MMR for a trainer that already exists."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from mmr_kernels.integrations.options import MMROptions
 from mmr_kernels.integrations.trl import parent
@@ -14,19 +13,11 @@ from mmr_kernels.integrations.trl.mixin import MMRMixin
 AnyTrainer = TypeVar("AnyTrainer", bound=GRPOTrainer)
 
 
-@dataclass
-class MMRGRPOConfig(MMROptions, GRPOConfig):
-    """``trl.GRPOConfig`` with the fields of ``MMROptions``."""
-
-
 class MMRGRPOTrainer(MMRMixin, GRPOTrainer):
     """``trl.GRPOTrainer`` with MMR-reweighted advantages (MMR-GRPO, arXiv 2601.09085); its arguments and ``embedder``.
 
     ``args`` may be an ``MMRGRPOConfig``, or any ``GRPOConfig`` for MMR's defaults.
     """
-
-    _tag_names = ["trl", "grpo", "mmr-grpo"]  # noqa: RUF012 (as TRL declares it)
-    _name = "MMR-GRPO"
 
 
 def attach_mmr(trainer: AnyTrainer, *, embedder: Any = None, **options: Any) -> AnyTrainer:

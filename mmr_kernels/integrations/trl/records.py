@@ -1,0 +1,85 @@
+"""The records of a run with MMR: its options in the config that is saved and reported, and its model card."""
+
+from __future__ import annotations
+
+import copy
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from trl import GRPOConfig
+
+from mmr_kernels.integrations.options import MMROptions
+
+
+@dataclass
+class MMRGRPOConfig(MMROptions, GRPOConfig):
+    """``trl.GRPOConfig`` with the fields of ``MMROptions``."""
+
+
+#: A method's name and paper, as TRL's model cards take them; "none" is the trainer's own.
+PAPERS: dict[str, tuple[str, dict[str, str]]] = {
+    "mmr": (
+        "MMR-GRPO",
+        {
+            "title": "MMR-GRPO: Accelerating GRPO-Style Training through Diversity-Aware Reward Reweighting",
+            "id": "2601.09085",
+            "citation": textwrap.dedent("""\
+                @inproceedings{wei2026mmrgrpo,
+                    title        = {{MMR-GRPO: Accelerating GRPO-Style Training through Diversity-Aware Reward Reweighting}},
+                    author       = {Kangda Wei and Ruihong Huang},
+                    year         = 2026,
+                    booktitle    = {Findings of the Association for Computational Linguistics: ACL 2026},
+                    eprint       = {arXiv:2601.09085},
+                }"""),  # noqa: E501
+        },
+    ),
+    "smi": (
+        "DRA-GRPO",
+        {
+            "title": "DRA-GRPO: Your GRPO Needs to Know Diverse Reasoning Paths for Mathematical Reasoning",
+            "id": "2505.09655",
+            "citation": textwrap.dedent("""\
+                @inproceedings{chen2026dragrpo,
+                    title        = {{DRA-GRPO: Your GRPO Needs to Know Diverse Reasoning Paths for Mathematical Reasoning}},
+                    author       = {Xiwen Chen and Wenhui Zhu and Peijie Qiu and Xuanzhao Dong and Hao Wang and Haiyu Wu and Huayu Li and Aris Sotiras and Yalin Wang and Abolfazl Razi},
+                    year         = 2026,
+                    booktitle    = {Findings of the Association for Computational Linguistics: ACL 2026},
+                    eprint       = {arXiv:2505.09655},
+                }"""),  # noqa: E501
+        },
+    ),
+}
+
+
+def record(trainer: Any, options: MMROptions) -> None:
+    """Put the options into the trainer's config, a copy of the one that was given, and the method's name, paper and tag
+    onto its model card."""
+    trainer.args = copy.copy(trainer.args)
+    trainer.args.__class__ = _with_options(type(trainer.args))
+    vars(trainer.args).update(vars(options))
+    if options.mmr_method in PAPERS:
+        trainer._name, trainer._paper = PAPERS[options.mmr_method]
+        tag = trainer._name.lower()
+        trainer._tag_names = [*trainer._tag_names, tag]
+        if hasattr(trainer.model, "add_model_tags"):
+            trainer.model.add_model_tags(tag)
+
+
+def _with_options(config_class: type) -> type:
+    """The class of config with MMR's fields, which ``to_dict`` and so the reporters read; pickled by how it is made."""
+    if issubclass(config_class, MMROptions):
+        return config_class
+    if config_class is GRPOConfig:
+        return MMRGRPOConfig
+
+    def reduce(config: Any) -> tuple[Any, ...]:
+        return _config, (config_class, vars(config))
+
+    return dataclass(type(f"MMR{config_class.__name__}", (MMROptions, config_class), {"__reduce__": reduce}))
+
+
+def _config(config_class: type, values: dict[str, Any]) -> Any:
+    config: Any = object.__new__(_with_options(config_class))
+    vars(config).update(values)
+    return config

@@ -144,16 +144,6 @@ def test_accelerate_reads_its_configs(name: str) -> None:
 #: All that is needed but files.
 MINIMAL = ["--dataset_name", "x", "--model_name_or_path", "x", "--reward_funcs", "accuracy_reward"]
 MINIMAL += ["--use_cpu", "--bf16", "false"]
-    "--dataset_name",
-    "x",
-    "--model_name_or_path",
-    "x",
-    "--reward_funcs",
-    "accuracy_reward",
-    "--use_cpu",
-    "--bf16",
-    "false",
-]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import typer
 
 from mmr_kernels import __version__
 from mmr_kernels.cli.bench import bench
-from mmr_kernels.cli.grpo import grpo
+from mmr_kernels.cli.grpo import grpo, grpo_process
 from mmr_kernels.cli.info import info
 from mmr_kernels.cli.score import score
+from mmr_kernels.cli.terminal import replace_what_it_lacks
 
 app = typer.Typer(
     name="mmr-kernels",
@@ -39,12 +40,15 @@ def _options(
 app.command()(info)
 app.command()(score)
 app.command()(bench)
-app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(grpo)
+for command in (grpo, grpo_process):
+    app.command(
+        hidden=command is grpo_process,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(command)
 
 
 def main() -> None:
     """Run the command line."""
+    replace_what_it_lacks()
     app(prog_name="mmr-kernels")

@@ -2,55 +2,87 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import math
-from collections.abc import Iterable
-from pathlib import Path
+from collections import Counter
 from typing import Any, NamedTuple
 
-from mmr_kernels.cli.files import InputError, Row, read_rows
+from mmr_kernels.cli.files import InputError, Source
+from mmr_kernels.cli.rows import Row, read_rows
+from mmr_kernels.cli.terminal import printable
 
 #: The op takes float32.
 LARGEST_REWARD = (2 - 2.0**-23) * 2.0**127
+#: Characters of a label that are kept.
+LABEL = 200
+#: Roles of messages that ask; the others answer.
+ASKING = ("system", "developer", "user")
+
+
+class Fields(NamedTuple):
+    """The names of the fields to read."""
+
+    rewards: dict[str, float]  # and their weights
+    completion: str = "completion"
+    group: tuple[str, ...] = ()  # none: as the first row has them
 
 
 class Rollouts(NamedTuple):
     """N completions, those of group g at offsets[g] to offsets[g + 1]; groups in the order of the file."""
 
-    rows: list[Row]  # as read
     positions: list[int]  # of each row in the file, counted from 0
-    texts: list[str]
+    utf8: list[bytes]  # the texts; as str, one emoji would make each character of its text four bytes
     rewards: list[float]  # NaN: no reward function scored it, so it takes no part
     offsets: list[int]
     labels: list[str]  # of each group, to show
 
+    def texts(self, rows: slice = slice(None)) -> list[str]:
+        """The completions."""
+        return [text.decode() for text in self.utf8[rows]]
 
-def read_rollouts(path: Path, reward_weights: dict[str, float]) -> Rollouts:
+
+def read_rollouts(source: Source, fields: Fields) -> Rollouts:
     """Read a file of rollouts.
 
-    A group is the rows of equal ``group``; in a file without that, of equal ``prompt``, and of equal ``step``
-    too where there are steps, as in the completions tables of TRL. The first row decides which it is.
+    A group is the rows of equal ``fields.group``; without those, of equal ``group``; in a file without that, of
+    equal ``prompt``, and of equal ``step`` too where there are steps, as in the completions tables of TRL. The first
+    row decides which it is.
 
     Raises:
         InputError: naming the file and the line or row.
     """
-    groups: dict[str, list[tuple[int, Row, str, float]]] = {}
-    keys: list[str] = []
-    for position, (place, row) in enumerate(read_rows(path)):
+    keys = list(fields.group)
+    numbers: dict[bytes, int] = {}  # of groups, by a digest of what they have in common, which may be long
+    groups, utf8, rewards, labels = [], [], [], []
+    for place, row in read_rows(source, fields.rewards):
+        if fields.completion not in row and "messages" in row:
+            row = _from_messages(place, row, fields.completion)
         keys = keys or _group_keys(place, row)
-        group = json.dumps([_group_value(_field(place, row, key)) for key in keys], sort_keys=True, default=str)
-        text = _text(place, _field(place, row, "completion"))
-        reward = _weighted_sum(place, row, reward_weights)
-        groups.setdefault(group, []).append((position, row, text, reward))
+        values = [_group_value(_field(place, row, key)) for key in keys]
+        digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).digest()
+        if digest not in numbers:
+            labels.append(_label(row, keys))
+        groups.append(numbers.setdefault(digest, len(numbers)))
+        utf8.append(_text(place, fields.completion, _field(place, row, fields.completion)).encode())
+        rewards.append(_weighted_sum(place, row, fields.rewards))
     if not groups:
-        raise InputError(f"{path}: holds no rollouts")
-    members = [member for group in groups.values() for member in group]
-    offsets = [0]
-    for group_members in groups.values():
-        offsets.append(offsets[-1] + len(group_members))
-    labels = [_label(group_members[0][1], keys) for group_members in groups.values()]
-    positions, rows, texts, rewards = (list(column) for column in zip(*members, strict=True))
-    return Rollouts(rows, positions, texts, rewards, offsets, labels)
+        raise InputError(f"{source.name}: holds no rollouts")
+    positions = sorted(range(len(groups)), key=groups.__getitem__)
+    offsets = [0, *itertools.accumulate(Counter(groups).values())]
+    return Rollouts(positions, [utf8[i] for i in positions], [rewards[i] for i in positions], offsets, labels)
+
+
+def _from_messages(place: str, row: Row, completion: str) -> Row:
+    """With a conversation, as OpenAI's API has it, cut into the prompt and the completion."""
+    messages = row["messages"]
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise InputError(f"{place}: 'messages' takes a list of messages, got {type(messages).__name__}")
+    asked = max((i for i, message in enumerate(messages, start=1) if message.get("role") in ASKING), default=0)
+    if asked == len(messages):
+        raise InputError(f"{place}: 'messages' takes an answer after the last message of {', '.join(ASKING)}")
+    return {"prompt": messages[:asked]} | row | {completion: messages[asked:]}
 
 
 def _group_keys(place: str, row: Row) -> list[str]:
@@ -58,7 +90,7 @@ def _group_keys(place: str, row: Row) -> list[str]:
         return ["group"]
     if "prompt" in row:
         return ["step", "prompt"] if "step" in row else ["prompt"]
-    raise InputError(f"{place}: takes 'group' or 'prompt', found only {_names(row)}")
+    raise _missing(place, "'group' or 'prompt'", row)
 
 
 def _group_value(value: Any) -> Any:
@@ -68,23 +100,25 @@ def _group_value(value: Any) -> Any:
 
 def _field(place: str, row: Row, name: str) -> Any:
     if name not in row:
-        raise InputError(f"{place}: takes {name!r}, found only {_names(row)}")
+        raise _missing(place, repr(name), row)
     if row[name] is None:
         raise InputError(f"{place}: {name!r} is null")
     return row[name]
 
 
-def _names(row: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in row) or "nothing"
+def _missing(place: str, what: str, row: Row) -> InputError:
+    found = ", ".join(repr(name) for name in row) or "nothing"
+    options = "--group NAME, --completion NAME and --reward NAME say which fields to read"
+    return InputError(f"{place}: takes {what}, found only {found}; {options}")
 
 
-def _text(place: str, completion: Any) -> str:
+def _text(place: str, name: str, completion: Any) -> str:
     """A completion's text; of a conversation the text of its messages, line by line."""
     if isinstance(completion, str):
         return completion
     if isinstance(completion, list) and all(isinstance(message, dict) for message in completion):
         return "\n".join(_message_text(place, message) for message in completion)
-    raise InputError(f"{place}: 'completion' takes a text or a list of messages, got {type(completion).__name__}")
+    raise InputError(f"{place}: {name!r} takes a text or a list of messages, got {type(completion).__name__}")
 
 
 def _message_text(place: str, message: Row) -> str:
@@ -106,10 +140,7 @@ def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
     total, scored = 0.0, False
     for name, weight in weights.items():
         if name not in row:
-            found = _names(row)
-            raise InputError(
-                f"{place}: takes {name!r}, found only {found}; --reward NAME says which fields are rewards"
-            )
+            raise _missing(place, repr(name), row)
         value = row[name]
         if value is None or (isinstance(value, float) and math.isnan(value)):
             continue
@@ -125,10 +156,13 @@ def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
 
 def _label(row: Row, keys: list[str]) -> str:
     """The name that a reader knows a group by: its label or step, and how its prompt begins."""
-    parts = [str(row[key]) for key in keys if key != "prompt"]
-    prompt = row.get("prompt")
-    if isinstance(prompt, list) and prompt and isinstance(prompt[-1], dict):
-        prompt = prompt[-1].get("content")
-    if prompt:
-        parts.append(" ".join(str(prompt).split()))
-    return " · ".join(parts)
+    shown = [*(key for key in keys if key != "prompt"), "prompt"]
+    parts = [_shown(row[key]) for key in shown if row.get(key) not in (None, "", [])]
+    return printable(" · ".join(parts))[:LABEL]
+
+
+def _shown(value: Any) -> str:
+    """The value in one line; of a conversation the last message's content."""
+    if isinstance(value, list) and value and isinstance(value[-1], dict):
+        value = value[-1].get("content")
+    return " ".join(str(value).split())

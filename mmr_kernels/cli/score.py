@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmr_kernels.cli.files import FORMATS, InputError, check_outputs, replacing, write_rows
-from mmr_kernels.cli.rollouts import Rollouts, read_rollouts
-from mmr_kernels.cli.scoring import output_rows, score_rollouts
+from mmr_kernels.cli.files import WRITTEN, InputError, check_outputs, naming, opened, replacing
+from mmr_kernels.cli.rollouts import Fields, read_rollouts
+from mmr_kernels.cli.rows import write_rows
+from mmr_kernels.cli.scoring import ScoredRows, score_rollouts
+from mmr_kernels.cli.terminal import cleaning_up_when_stopped, fail
 from mmr_kernels.settings import checked, settings
 
 if TYPE_CHECKING:
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
     from mmr_kernels.integrations.scored import Scored
 
 
-#: The options of the op that are offered: all but two that nobody needs for looking at rollouts.
-OFFERED = settings("eps", "normalize")
+#: The options of the op that are offered: all but one, which the lexical embedder's rows of length 1 don't need.
+OFFERED = settings("normalize")
 
 
 def offering(command: Callable[..., None]) -> Callable[..., None]:
@@ -43,8 +46,9 @@ def score(
     rollouts: Annotated[
         Path,
         typer.Argument(
-            help="JSONL or Parquet: rows with 'group' or 'prompt', 'completion' (a text or messages) and"
-            " 'reward'; or a completions table saved by TRL, with --reward.",
+            help="JSONL, CSV (.gz after either) or Parquet, - for JSONL from stdin: rows with 'group' or 'prompt',"
+            " 'completion' (a text or messages) and 'reward', or OpenAI's 'messages'; of other names with --group,"
+            " --completion and --reward, as for the tables saved by TRL and verl.",
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Write the rows with their scores: .jsonl or .parquet.")] = None,
@@ -57,43 +61,52 @@ def score(
             help="A reward field, and its weight in the sum (1); may be repeated. Default: reward.",
         ),
     ] = None,
+    completion: Annotated[str, typer.Option(metavar="NAME", help="The field of completions.")] = "completion",
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A field that is equal within a group; may be repeated. Default: group, else prompt, with step.",
+        ),
+    ] = None,
     **options: Any,
 ) -> None:
     """Reweight the rewards of saved rollouts, and show what MMR changed in each group."""
     try:
         options = _checked(options)
-        check_outputs(("--out", out, FORMATS), ("--plot", plot, (".png",)))
-        if out is not None and out.resolve() == rollouts.resolve():
+        check_outputs(("--out", out, WRITTEN), ("--plot", plot, (".png",)))
+        if out is not None and os.path.realpath(out) == os.path.realpath(rollouts):
             raise InputError(f"--out {out} is the file of rollouts itself; name another")
         if plot is not None and options["method"] != "mmr":
             method = options["method"]
             raise InputError(f"--plot takes --method mmr: {method!r} picks nothing, so nothing is redundant")
-        read = read_rollouts(rollouts, _reward_weights(reward or ["reward"]))
-        if plot is not None and all(map(math.isnan, read.rewards)):
-            raise InputError(f"--plot {plot}: no completion has a reward, so there is nothing to draw")
-        scored, plain_advantages = score_rollouts(read, options)
-        _write(read, scored, plain_advantages, out, plot)
-        from mmr_kernels.cli.summary import print_summary
+        fields = Fields(_reward_weights(reward or ["reward"]), completion, tuple(group or ()))
+        written = [path for path in (out, plot) if path is not None]
+        with cleaning_up_when_stopped(), opened(rollouts) as source, replacing(written) as temporaries:
+            read = read_rollouts(source, fields)
+            if plot is not None and all(map(math.isnan, read.rewards)):
+                raise InputError(f"--plot {plot}: no completion has a reward, so there is nothing to draw")
+            scored, plain_advantages = score_rollouts(read, options)
+            if out is not None:
+                write_rows(out, ScoredRows(source, fields, read, scored), temporaries[out])
+            if plot is not None:
+                _draw(plot, scored, plain_advantages, len(read.offsets) - 1, temporaries[plot])
+    except InputError as error:
+        fail(error, 1)
+    from mmr_kernels.cli.summary import print_summary
 
-        print_summary(read, scored, plain_advantages, show)
-        for written in filter(None, (out, plot)):
-            typer.echo(f"wrote {written}")
-    except (InputError, OSError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
+    print_summary(read, scored, plain_advantages, show)
+    for path in written:
+        typer.echo(f"wrote {path}")
 
 
-def _write(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor, out: Path | None, plot: Path | None) -> None:
-    """Both files or neither."""
-    with replacing([path for path in (out, plot) if path is not None]) as temporaries:
-        if out is not None:
-            write_rows(out, output_rows(rollouts, scored), temporaries[out])
-        if plot is not None:
-            from mmr_kernels.integrations.plots import draw
+def _draw(plot: Path, scored: Scored, plain_advantages: Tensor, groups: int, temporary: Path) -> None:
+    from mmr_kernels.integrations.plots import draw
 
-            count, groups = int(scored.rewards.isfinite().sum()), len(rollouts.offsets) - 1
-            figure = draw(scored, plain_advantages, f"{count:,} completions in {groups:,} groups, before and after MMR")
-            figure.savefig(temporaries[plot], format="png", dpi=130)
+    count = int(scored.rewards.isfinite().sum())
+    figure = draw(scored, plain_advantages, f"{count:,} completions in {groups:,} groups, before and after MMR")
+    with naming(plot):
+        figure.savefig(temporary, format="png", dpi=130)
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmr_kernels.cli.files import InputError, Row
-from mmr_kernels.cli.rollouts import Rollouts
+from mmr_kernels.cli.files import InputError, Source
+from mmr_kernels.cli.rollouts import Fields, Rollouts
+from mmr_kernels.cli.rows import Row, read_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,11 +42,11 @@ def score_rollouts(rollouts: Rollouts, options: dict[str, Any]) -> tuple[Scored,
     parts: list[tuple[Tensor, ...]] = []
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("scoring", total=len(rollouts.texts))
-        for offsets in _parts(rollouts.offsets, PART if apart else len(rollouts.texts)):
+        task = progress.add_task("scoring", total=len(rollouts.rewards))
+        for offsets in _parts(rollouts.offsets, PART if apart else len(rollouts.rewards)):
             rows = slice(offsets[0], offsets[-1])
             rewards = torch.tensor(rollouts.rewards[rows], dtype=torch.float32)
-            embeddings = embedder.embed_texts(rollouts.texts[rows])
+            embeddings = embedder.embed_texts(rollouts.texts(rows))
             groups = torch.arange(len(offsets) - 1).repeat_interleave(torch.tensor(offsets).diff())
             try:
                 scored = score(rewards, embeddings, group_ids=groups, **options)
@@ -71,15 +74,43 @@ def _check_room(offsets: list[int], options: dict[str, Any]) -> None:
             raise InputError(f"--scope {options['scope']}: {error}") from error
 
 
-def output_rows(rollouts: Rollouts, scored: Scored) -> list[Row]:
-    """The rows as read, in the file's order, with their scores; a field of the same name is replaced.
+@dataclass
+class ScoredRows:
+    """The rows of the file, read once more each time that they are walked, with their scores; a field of the same
+    name is replaced. NaN, which JSON doesn't have, becomes null.
 
-    NaN, which JSON doesn't have, becomes null.
+    Raises:
+        InputError: the file holds other rows than before.
     """
-    added = {"reward": rollouts.rewards, **scored.table(), "advantage": scored.advantages.tolist()}
-    columns = {name: [value if math.isfinite(value) else None for value in values] for name, values in added.items()}
-    rows = [row | {name: values[i] for name, values in columns.items()} for i, row in enumerate(rollouts.rows)]
-    return [row for _, row in sorted(zip(rollouts.positions, rows, strict=True), key=lambda pair: pair[0])]
+
+    source: Source
+    fields: Fields
+    rollouts: Rollouts
+    scored: Scored
+
+    def __iter__(self) -> Iterator[Row]:
+        import torch
+
+        from mmr_kernels.integrations.scored import Scored
+
+        order = torch.tensor(self.rollouts.positions).argsort()
+        rewards = torch.tensor(self.rollouts.rewards, dtype=torch.float64)[order]
+        scored = Scored(*(column[order] for column in self.scored))
+        rows = read_rows(self.source, self.fields.rewards)
+        for part in (slice(first, first + PART) for first in range(0, len(order), PART)):
+            advantages = scored.advantages[part].tolist()
+            columns = {"reward": rewards[part].tolist(), **scored.table(part), "advantage": advantages}
+            for values in zip(*columns.values(), strict=True):
+                _, row = next(rows, ("", None))
+                if row is None:
+                    raise self._changed()
+                found = (value if math.isfinite(value) else None for value in values)
+                yield row | dict(zip(columns, found, strict=True))
+        if next(rows, None) is not None:
+            raise self._changed()
+
+    def _changed(self) -> InputError:
+        return InputError(f"{self.source.name}: other rows came or went while it was scored")
 
 
 def _parts(offsets: list[int], size: int) -> list[list[int]]:

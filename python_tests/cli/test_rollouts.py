@@ -11,10 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmr_kernels.cli.files import DEEPEST, InputError
-from mmr_kernels.cli.rollouts import Rollouts, read_rollouts
+from mmr_kernels.cli.files import InputError, opened
+from mmr_kernels.cli.rollouts import Fields, Rollouts
+from mmr_kernels.cli.rollouts import read_rollouts as read_opened
+from mmr_kernels.cli.rows import DEEPEST
 
 GOOD = {"group": "a", "completion": "one", "reward": 1.0}
+
+
+def read_rollouts(path: Path, rewards: dict[str, float], **fields: Any) -> Rollouts:
+    with opened(path) as source:
+        return read_opened(source, Fields(rewards, **fields))
 
 
 def read(path: Path, lines: list[Any], rewards: dict[str, float] | None = None) -> Rollouts:
@@ -63,7 +70,7 @@ def test_a_conversation_is_the_text_of_its_messages(tmp_path: Path) -> None:
         {"role": "tool", "content": "42"},
         {"role": "assistant", "content": [{"type": "text", "text": "It is 42."}, {"type": "image"}]},
     ]
-    assert read(tmp_path, [GOOD | {"completion": messages}]).texts == ["\n42\nIt is 42."]
+    assert read(tmp_path, [GOOD | {"completion": messages}]).texts() == ["\n42\nIt is 42."]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +123,7 @@ def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: Any, words: str
 def test_a_whole_surrogate_pair_and_the_deepest_row_are_read(tmp_path: Path) -> None:
     nested = b"[" * (DEEPEST - 1) + b"]" * (DEEPEST - 1)
     line = b'{"group": ' + nested + b', "completion": "\\ud83d\\ude00", "reward": 1}'
-    assert read(tmp_path, [line]).texts == ["\U0001f600"]
+    assert read(tmp_path, [line]).texts() == ["\U0001f600"]
 
 
 @pytest.mark.parametrize("values", [(3e38, 3e38), (3e38, -3e38)])
@@ -158,9 +165,10 @@ def test_parquet_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rollouts.txt").touch()
     with pytest.raises(InputError, match=r"must end in \.jsonl or \.parquet"):
-        read_rollouts(tmp_path / "rollouts.csv", {"reward": 1.0})
-    with pytest.raises(InputError, match="no such file"):
+        read_rollouts(tmp_path / "rollouts.txt", {"reward": 1.0})
+    with pytest.raises(InputError, match="No such file"):
         read_rollouts(tmp_path / "rollouts.jsonl", {"reward": 1.0})
 
 
@@ -180,7 +188,7 @@ def test_a_completions_table_of_trl(tmp_path: Path) -> None:
     pq.write_table(pa.table(table), path)
     rollouts = read_rollouts(path, {"accuracy_reward": 1.0, "think_format_reward": 2.0})
     assert rollouts.offsets == [0, 2, 4]
-    assert rollouts.texts == ["a", "b", "c", "d"]
+    assert rollouts.texts() == ["a", "b", "c", "d"]
     assert rollouts.rewards[:3] == [2.0, 1.0, 2.0]
     assert math.isnan(rollouts.rewards[3])
     assert rollouts.labels == ["7 · p", "7 · q"]

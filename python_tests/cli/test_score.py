@@ -17,8 +17,9 @@ import torch
 from typer.testing import CliRunner
 
 from mmr_kernels import MMRResult, memory, mmr_advantages
-from mmr_kernels.cli import app, files, scoring
-from mmr_kernels.cli.files import InputError, replacing, write_rows
+from mmr_kernels.cli import app, rows, scoring
+from mmr_kernels.cli.files import InputError, replacing
+from mmr_kernels.cli.rows import write_rows
 from mmr_kernels.embedders import LexicalEmbedder
 from mmr_kernels.settings import settings
 
@@ -79,7 +80,7 @@ def test_writes_what_the_op_gives(tmp_path: Path, sample: list[dict[str, Any]], 
 def test_the_options_reach_the_op(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
     """Each with another value than its default; but method "mmr", of which they are options."""
     options: dict[str, Any] = {}
-    for row in settings("eps", "normalize"):
+    for row in settings("normalize"):
         others = [choice for choice in row.choices if choice not in (row.default, None)]
         options[row.name] = others[-1] if others else 0.3 if not isinstance(row.default, bool) else not row.default
     options["method"] = "mmr"
@@ -200,18 +201,17 @@ def test_a_failure_while_writing_leaves_nothing_new(tmp_path: Path, monkeypatch:
             raise OSError("disk full")
         return json.dumps(*arguments, **options)
 
-    def write_table(table: Any, path: Path) -> None:
-        path.write_bytes(b"half")
+    def write_table(self: pq.ParquetWriter, table: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(files, "json", SimpleNamespace(dumps=dumps, loads=json.loads))
-    monkeypatch.setattr(pq, "write_table", write_table)
+    monkeypatch.setattr(rows, "json", SimpleNamespace(dumps=dumps, loads=json.loads))
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", write_table)
     for name in ("scores.jsonl", "scores.parquet"):
         out = tmp_path / name
         out.write_text("precious")
         result = run(SAMPLE, "--out", out)
         assert result.exit_code == 1
-        assert result.stderr == "Error: disk full\n"
+        assert result.stderr == f"Error: {out}: disk full\n"
         assert out.read_text() == "precious"
         out.unlink()
         assert not list(tmp_path.iterdir())
@@ -224,7 +224,7 @@ def test_out_and_plot_are_both_written_or_neither(
 ) -> None:
     def fail(path: Path, **options: Any) -> None:
         path.write_bytes(b"half")
-        raise OSError("disk full")
+        raise InputError("disk full")
 
     failing = {"write_rows": lambda *arguments: fail(arguments[-1]), "draw": lambda *_: SimpleNamespace(savefig=fail)}
     module, _, name = f"mmr_kernels.{function}".rpartition(".")

@@ -13,7 +13,7 @@ from integrations import tiny
 from typer.testing import CliRunner
 
 from mmr_kernels.cli import app
-from mmr_kernels.integrations.trl import recipe, rewards, script
+from mmr_kernels.integrations.trl import launch, recipe, rewards, script
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 #: The options that the machine decides: a CPU, no vLLM, and little memory for the largest batch.
@@ -51,6 +51,15 @@ def arguments(recipe: Path, stand_ins: tuple[str, str], folder: Path, **more: st
     return ["--config", str(recipe), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
+def refused(words: list[str], message: str) -> None:
+    """Status 2 and one line, that holds the message."""
+    done = CliRunner().invoke(app, ["grpo", *words])
+    assert done.exit_code == 2, done.output + repr(done.exception)
+    lines = [line for line in done.stderr.splitlines() if line and "examples/s" not in line]  # progress of datasets
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
 def test_there_is_one_for_each_loss_and_size() -> None:
     names = {f"{loss}-{size}" for loss in ("grpo", "dr_grpo", "dapo") for size in ("1.5b", "7b", "8b")}
     assert {recipe.stem for recipe in RECIPES} == names
@@ -58,7 +67,7 @@ def test_there_is_one_for_each_loss_and_size() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
 def test_it_says_what_the_paper_says(recipe: Path) -> None:
-    chosen, args, model = script.parse(["--config", str(recipe), "--use_cpu", "true", "--bf16", "false"])
+    chosen, args, model, *_ = script.parse(["--config", str(recipe), "--use_cpu", "true", "--bf16", "false"])
     loss, _, size = recipe.stem.partition("-")
     assert (args.loss_type, args.scale_rewards) == (loss, "none" if loss == "dr_grpo" else "group")
     assert (args.num_generations, args.max_completion_length, args.temperature) == (6, 3584, 0.7)
@@ -109,14 +118,17 @@ def test_later_files_win_and_places_are_relative_to_the_recipe(tmp_path: Path) -
         ("extends: mine.yaml", "mine.yaml: takes lines of NAME: VALUE, and a list for extends"),
         ("- beta", "mine.yaml: takes lines of NAME: VALUE"),
         ("beta: [", 'mine.yaml", line 1'),
+        ("env: 3", "mine.yaml: env takes lines of NAME: VALUE, got 3"),
+        ("metric_for_best_model: 3", "mine.yaml: a value is of the wrong kind"),
+        ("reward_funcs: [3]", "reward_funcs takes names, got [3]"),
+        ("learning_rate: fast", "--learning-rate: invalid float value: 'fast'"),
+        ("datasets: [{pth: x}]", "unexpected keyword argument 'pth'"),
         ("extends: [other.yaml]", "other.yaml"),
     ],
 )
 def test_a_bad_recipe_is_named(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
-    done = CliRunner().invoke(app, ["grpo", "--config", str(tmp_path / "mine.yaml")])
-    assert done.exit_code == 2
-    assert words in done.output
+    refused(["--config", str(tmp_path / "mine.yaml"), "--use_cpu", "true", "--bf16", "false"], words)
 
 
 @pytest.mark.parametrize("name", ["zero2", "fsdp"])
@@ -129,18 +141,134 @@ def test_accelerate_reads_its_configs(name: str) -> None:
     assert yaml.safe_load(file.read_text())["mixed_precision"] == "bf16"
 
 
+#: All that is needed but files.
+MINIMAL = ["--dataset_name", "x", "--model_name_or_path", "x", "--reward_funcs", "accuracy_reward"]
+MINIMAL += ["--use_cpu", "--bf16", "false"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--dataset_name", "x", "--use_cpu", "--bf16", "false"], "model_name_or_path is needed"),
         (["--mmr_lamb", "1", "--use_cpu", "--bf16", "false"], "--mmr_lamb"),
         (["--mmr_lam", "2", "--use_cpu", "--bf16", "false"], "mmr_lam must lie in [0, 1], got 2.0"),
+        (["--config"], "argument --config: expected one argument"),
+        ([*MINIMAL, "--accelerate_config", "zero9"], "zero9 is neither a file nor a valid config"),
     ],
 )
 def test_bad_options_are_named(words: list[str], message: str) -> None:
+    refused(words, message)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"reward_funcs": "no_such_module.reward"}, "no_such_module.reward can't be imported: ModuleNotFoundError"),
+        ({"reward_funcs": "json.reward"}, "json.reward can't be imported: AttributeError"),
+        ({"reward_funcs": "math.pi"}, "math.pi must be a function, got float"),
+        ({"reward_funcs": "get_cosine_scaled_reward"}, "reward_funcs must be reward functions of trl.rewards"),
+        ({"reward_weights": "1"}, "reward_weights takes one number per reward, 2; got 1"),
+        ({"dataset_train_split": "training"}, "dataset_train_split: there is no split 'training'; the data has train"),
+        (
+            {"eval_strategy": "steps", "per_device_eval_batch_size": "6"},
+            "dataset_test_split: there is no split 'test'; the data has train",
+        ),
+        ({"prompt_column": "question"}, "'train' has no column 'question'; it has problem, solution, level"),
+        ({"dataset_streaming": "true", "prompt_column": "question"}, "it has problem, solution, level"),
+        ({"dataset_name": __file__}, f"got the file {__file__}; for one file write datasets: [{{path: json"),
+        ({"dataset_name": "no/such/data"}, "dataset_name no/such/data can't be loaded: "),
+        ({"mmr_embedder": "lexcal"}, "embedder must be 'lexical'"),
+        ({"model_name_or_path": "./no-model"}, "model_name_or_path ./no-model can't be loaded"),
+        ({"reward_model_name_or_path": "./no-model"}, "reward_weights takes one number per reward, 3; got 2"),
+        ({"reward_model_name_or_path": "./no-model", "reward_funcs": "accuracy_reward"}, "./no-model can't be loaded"),
+    ],
+)
+def test_all_is_checked_before_the_policy_is_loaded(
+    more: dict[str, str], message: str, stand_ins: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(script, "MMRGRPOTrainer", None)
+    refused(arguments(RECIPES[-1].with_stem("grpo-1.5b"), stand_ins, tmp_path, **more), message)
+
+
+def test_a_run_needs_a_reward(stand_ins: tuple[str, str], tmp_path: Path) -> None:
+    model, data = stand_ins
+    words = ["--model_name_or_path", model, "--dataset_name", data, "--use_cpu", "--bf16", "false"]
+    refused(words, "reward_funcs, or reward_model_name_or_path, is needed")
+
+
+def small_recipe(folder: Path, **more: Any) -> Path:
+    """A file of ``more``, and no option of a loss."""
+    (folder / "mine.yaml").write_text(json.dumps({"reward_funcs": "accuracy_reward", "num_generations": 6} | more))
+    return folder / "mine.yaml"
+
+
+def run(stand_ins: tuple[str, str], folder: Path, **more: Any) -> script.Run:
+    """The run of such a recipe."""
+    return script.Run(script.parse(arguments(small_recipe(folder, **more), stand_ins, folder)))
+
+
+TALK = [{"role": "user", "content": "1 + 2"}]
+SYSTEM = [{"role": "system", "content": "Add."}]
+
+
+@pytest.mark.parametrize("column", ["prompt", "problem"])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("prompt", "system", "expected"),
+    [("1 + 2", "Add.", [*SYSTEM, *TALK]), (TALK, "Add.", [*SYSTEM, *TALK]), (TALK, None, TALK)],
+)
+def test_the_system_prompt_comes_first_whatever_the_column(
+    column: str, streaming: bool, prompt: Any, system: str | None, expected: Any, stand_ins: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text(json.dumps({column: prompt, "solution": "3"}))
+    found = run(
+        (stand_ins[0], str(tmp_path / "data")),
+        tmp_path,
+        prompt_column=column,
+        dataset_streaming=streaming,
+        **({"system_prompt": system} if system else {}),
+    )
+    assert list(found.train_dataset) == [{"prompt": expected, "solution": "3"}]
+
+
+def test_a_second_system_prompt_is_refused(stand_ins: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(json.dumps({"prompt": [*SYSTEM, *TALK]}))
+    with pytest.raises(ValueError, match="system_prompt: prompts in column 'prompt' have a system's message already"):
+        run((stand_ins[0], str(tmp_path)), tmp_path, system_prompt="Add.")
+
+
+def test_what_trl_has_beside_recipes(stand_ins: tuple[str, str], tmp_path: Path) -> None:
+    """Mixtures of data sets, a reward model, and the one maker of rewards that TRL's script calls."""
+    mixed = [{"path": "json", "data_files": f"{stand_ins[1]}/train.jsonl"}] * 2
+    rewards = {"reward_model_name_or_path": stand_ins[0], "reward_funcs": ["get_soft_overlong_punishment"]}
+    evaluation = {"test_split_size": 0.25, "eval_strategy": "steps", "per_device_eval_batch_size": 6}
+    found = run(stand_ins, tmp_path, datasets=mixed, prompt_column="problem", **rewards, **evaluation)
+    assert (len(found.train_dataset), len(found.eval_dataset)) == (9, 3)
+    assert found.rewards[0] == stand_ins[0]
+    assert found.rewards[1](completion_ids=[[0] * 2000]) == [-1.0]
+
+
+@pytest.mark.parametrize("place", ["words", "recipe"])
+def test_processes_are_launched(
+    place: str, stand_ins: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[Any] = []
+    monkeypatch.setattr(launch, "launch_command", launched.append)
+    options = {"accelerate_config": "zero2", "num_processes": 2}
+    chosen = {name: str(value) for name, value in options.items()} if place == "words" else {}
+    recipe = small_recipe(tmp_path, **(options if place == "recipe" else {}))
+    words = arguments(recipe, stand_ins, tmp_path, **chosen)
     done = CliRunner().invoke(app, ["grpo", *words])
-    assert done.exit_code == 2
-    assert message in done.output
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    (found,) = launched
+    assert (Path(found.config_file).name, found.num_processes) == ("zero2.yaml", 2)
+    assert (found.module, found.training_script) == (True, "mmr_kernels")
+    assert found.training_script_args == ["grpo-process", *words]
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(ValueError, match="--accelerate_config starts processes, but this is one of several already"):
+        launch.words(launch.LaunchArguments("zero2"))
 
 
 def completion(text: str) -> list[dict[str, str]]:

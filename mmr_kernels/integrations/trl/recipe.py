@@ -26,8 +26,8 @@ def read(path: Path, known: Collection[str], within: tuple[Path, ...] = ()) -> d
     try:
         with path.open("rb") as file:
             own = yaml.safe_load(file)
-    except yaml.YAMLError as error:  # which names the file
-        raise ValueError(str(error)) from error
+    except yaml.YAMLError as error:  # which names the file, on several lines
+        raise ValueError(" ".join(str(error).split())) from error
     if not isinstance(own, dict) or not isinstance(own.setdefault("extends", []), list):
         raise ValueError(f"{path}: takes lines of NAME: VALUE, and a list for extends")
     options: dict[str, Any] = {}
@@ -36,3 +36,14 @@ def read(path: Path, known: Collection[str], within: tuple[Path, ...] = ()) -> d
     if unknown := [str(name) for name in own if name not in known]:
         raise ValueError(f"{path}: unknown option {', '.join(unknown)}")
     return options | own
+
+
+def environment(found: Any, path: Path) -> dict[str, str]:
+    """The variables that ``env`` of the recipe sets.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: env takes lines of NAME: VALUE, got {found!r}")
+    return {str(name): str(value) for name, value in found.items()}

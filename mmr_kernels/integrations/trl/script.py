@@ -2,85 +2,145 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import trl.rewards
-from datasets import Dataset, load_dataset
-from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
+from datasets import Dataset, DatasetDict, load_dataset
+from transformers import AutoConfig
+from trl import DatasetMixtureConfig, ModelConfig, TrlParser, get_dataset, get_peft_config, get_quantization_config
+from trl.scripts.grpo import GRPOScriptArguments
 
 from mmr_kernels.integrations.trl import recipe
+from mmr_kernels.integrations.trl.launch import LaunchArguments
 from mmr_kernels.integrations.trl.records import MMRGRPOConfig
 from mmr_kernels.integrations.trl.trainer import MMRGRPOTrainer
 
 
 @dataclass
-class GRPOArguments(ScriptArguments):
-    """The data to train on, and the rewards."""
+class GRPOArguments(GRPOScriptArguments):
+    """Those of ``trl grpo``, and where the prompts are."""
 
-    reward_funcs: list[str] | None = field(
-        default=None,
-        metadata={"help": "Reward functions: names in trl.rewards, or dotted paths, like my_module.my_reward."},
-    )
     prompt_column: str = field(
         default="prompt",
         metadata={"help": "The column that holds the prompt; a text that is not in 'prompt' becomes a user's message."},
     )
     system_prompt: str | None = field(
-        default=None, metadata={"help": "The system's message before a text of prompt_column."}
+        default=None,
+        metadata={"help": "The system's message before each prompt; a text after it becomes a user's message."},
     )
 
-
-def train(script: GRPOArguments, args: MMRGRPOConfig, model: ModelConfig) -> None:
-    """Train, and save the model."""
-    dataset = load_dataset(script.dataset_name, name=script.dataset_config, streaming=script.dataset_streaming)
-    evaluate = args.eval_strategy != "no"
-    trainer = MMRGRPOTrainer(
-        model=model.model_name_or_path,
-        reward_funcs=[_reward(name) for name in script.reward_funcs or []],
-        args=args,
-        train_dataset=_prompts(dataset[script.dataset_train_split], script),
-        eval_dataset=_prompts(dataset[script.dataset_test_split], script) if evaluate else None,
-        quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
-    )
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    trainer.save_model(args.output_dir)
-    if args.push_to_hub:
-        trainer.push_to_hub(dataset_name=script.dataset_name)
-    trainer.accelerator.end_training()  # closes trackers and the process group
+    def __post_init__(self) -> None:
+        if isinstance(self.reward_funcs, str):  # in a config file, one needs no list
+            self.reward_funcs = [self.reward_funcs]
+        if not all(isinstance(name, str) for name in self.reward_funcs or []):
+            raise TypeError(f"reward_funcs takes names, got {self.reward_funcs}")
 
 
-def parse(arguments: list[str]) -> tuple[GRPOArguments, MMRGRPOConfig, ModelConfig]:
+class Options(NamedTuple):
+    """All that the command line takes, by TRL's kinds."""
+
+    script: GRPOArguments
+    args: MMRGRPOConfig
+    model: ModelConfig
+    mixture: DatasetMixtureConfig
+    launch: LaunchArguments
+
+
+KINDS = (GRPOArguments, MMRGRPOConfig, ModelConfig, DatasetMixtureConfig, LaunchArguments)
+
+
+class Run:
+    """A run whose options, rewards, embedder and data are there; the policy is loaded when it trains.
+
+    Raises:
+        ImportError, OSError, TypeError, ValueError: naming the option.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.script, self.args, self.model, self.mixture, _ = options
+        self.rewards = _rewards(self.script)
+        for name, value in (
+            ("model_name_or_path", self.model.model_name_or_path),
+            ("reward_model_name_or_path", self.script.reward_model_name_or_path),
+        ):
+            if value is not None:
+                self._check_model(name, value)
+        self.embedder = self.args.embedder(None, policy=lambda: self.trainer.model)
+        data = _data(self.script, self.mixture)
+        self.train_dataset = _prompts(data, "dataset_train_split", self.script)
+        evaluates = self.args.eval_strategy != "no"
+        self.eval_dataset = _prompts(data, "dataset_test_split", self.script) if evaluates else None
+
+    def train(self) -> None:
+        """Train, and save the model."""
+        self.trainer = MMRGRPOTrainer(
+            model=self.model.model_name_or_path,
+            reward_funcs=self.rewards,
+            args=self.args,
+            train_dataset=self.train_dataset,
+            eval_dataset=self.eval_dataset,
+            quantization_config=get_quantization_config(self.model),
+            peft_config=get_peft_config(self.model),
+            embedder=self.embedder,
+        )
+        self.trainer.train(resume_from_checkpoint=self.args.resume_from_checkpoint)
+        self.trainer.save_model(self.args.output_dir)
+        if self.args.push_to_hub:
+            self.trainer.push_to_hub(dataset_name=self.script.dataset_name)
+        self.trainer.accelerator.end_training()  # closes trackers and the process group
+
+    def _check_model(self, option: str, name: str) -> None:
+        """It is there, as its config tells, which is small."""
+        chosen = {key: self.args.model_init_kwargs[key] for key in ("revision", "trust_remote_code")}
+        try:
+            AutoConfig.from_pretrained(name, **(chosen if option == "model_name_or_path" else {}))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{option} {name} can't be loaded: {error}") from error
+
+
+class _Parser(TrlParser):
+    """Says what is wrong, without a page of usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def parse(arguments: list[str]) -> Options:
     """The options of TRL's script and ours; the model's dtype and kind of attention where the trainer looks for them.
 
     As in ``trl grpo``, those of the file after --config are defaults, and its ``env`` sets environment variables.
 
     Raises:
-        OSError, ValueError: a file can't be read, or an option is unknown or missing.
+        OSError, TypeError, ValueError: a file can't be read, or an option is unknown, missing or wrong.
     """
-    takes = (GRPOArguments, MMRGRPOConfig, ModelConfig)
-    parser = TrlParser(takes, prog="mmr-kernels grpo")
-    first = argparse.ArgumentParser(prog=parser.prog, add_help=False, allow_abbrev=False)
+    parser = _Parser(KINDS, prog="mmr-kernels grpo")
+    first = _Parser(prog=parser.prog, add_help=False, allow_abbrev=False)
     first.add_argument("--config", type=Path)
     found, words = first.parse_known_args(arguments)
     if found.config is not None:
-        options = recipe.read(
-            found.config, {"env", *(each.name for each_class in takes for each in fields(each_class))}
-        )
-        os.environ.update({name: str(value) for name, value in options.pop("env", {}).items()})
+        options = recipe.read(found.config, {"env", *(each.name for kind in KINDS for each in fields(kind))})
+        os.environ.update(recipe.environment(options.pop("env", {}), found.config))
         parser.set_defaults_with_config(**options)
-    script, args, model = parser.parse_args_into_dataclasses(words)
-    for name, value in (("dataset_name", script.dataset_name), ("model_name_or_path", model.model_name_or_path)):
-        if value is None:
+    try:
+        options = Options(*parser.parse_args_into_dataclasses(words))
+    except (AttributeError, LookupError) as error:  # the configs use a config file's values as they come
+        raise TypeError(f"{found.config}: a value is of the wrong kind: {error}") from error
+    script, args, model, mixture, _ = options
+    for name, value in (
+        ("dataset_name, or datasets,", script.dataset_name or mixture.datasets),
+        ("model_name_or_path", model.model_name_or_path),
+        ("reward_funcs, or reward_model_name_or_path,", script.reward_funcs or script.reward_model_name_or_path),
+    ):
+        if not value:
             raise ValueError(f"{name} is needed, in the config file or on the command line")
-    for name in script.reward_funcs or []:
-        _reward(name)
+    rewards, weights = len(_rewards(script)), args.reward_weights
+    if weights is not None and len(weights) != rewards:
+        raise ValueError(f"reward_weights takes one number per reward, {rewards}; got {len(weights)}")
     chosen = {
         "revision": model.model_revision,
         "trust_remote_code": args.trust_remote_code,
@@ -88,30 +148,74 @@ def parse(arguments: list[str]) -> tuple[GRPOArguments, MMRGRPOConfig, ModelConf
         "dtype": model.dtype,
     }
     args.model_init_kwargs = chosen | (args.model_init_kwargs or {})
-    return script, args, model
+    return options
+
+
+def _rewards(script: GRPOArguments) -> list[Any]:
+    """A name of a model, or a function, each; the model first, as in ``trl grpo``."""
+    models = [script.reward_model_name_or_path] if script.reward_model_name_or_path else []
+    return [*models, *(_reward(name) for name in script.reward_funcs or [])]
 
 
 def _reward(name: str) -> Any:
+    if name == "get_soft_overlong_punishment":  # with the values of ``trl grpo``
+        return trl.rewards.get_soft_overlong_punishment(max_completion_len=1280, soft_punish_cache=256)
     module, _, function = name.rpartition(".")
     if not module:
         reward = getattr(trl.rewards, name, None)
         if not callable(reward) or name.startswith("get_"):
             raise ValueError(
-                "reward_funcs must be reward functions of trl.rewards (not the get_… that make one: call those in a"
-                f" function of your own), or dotted paths; got {name}"
+                "reward_funcs must be reward functions of trl.rewards (of the get_… that make one,"
+                " get_soft_overlong_punishment alone: call the others in a function of your own), or dotted paths;"
+                f" got {name}"
             )
         return reward
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    return getattr(importlib.import_module(module), function)
+    try:
+        reward = getattr(importlib.import_module(module), function)
+    except Exception as error:  # whatever the user's module raises
+        raise ValueError(f"reward_funcs: {name} can't be imported: {type(error).__name__}: {error}") from error
+    if not callable(reward):
+        raise ValueError(f"reward_funcs: {name} must be a function, got {type(reward).__name__}")
+    return reward
 
 
-def _prompts(dataset: Dataset, script: GRPOArguments) -> Dataset:
-    """With a column "prompt" of messages, where another column holds the text of the question."""
-    if script.prompt_column == "prompt":
+def _data(script: GRPOArguments, mixture: DatasetMixtureConfig) -> DatasetDict:
+    """The splits; ``datasets`` wins over ``dataset_name``, as TRL has it."""
+    name = script.dataset_name
+    if not mixture.datasets and Path(name).is_file():
+        raise ValueError(
+            f"dataset_name takes a folder or a name on the Hugging Face hub, got the file {name}; for one file write"
+            f" datasets: [{{path: json, data_files: {name}}}] in the config"
+        )
+    try:
+        if mixture.datasets:
+            return get_dataset(mixture)
+        return load_dataset(name, name=script.dataset_config, streaming=script.dataset_streaming)
+    except Exception as error:  # of many packages, by where the data is and what it is
+        what = "datasets" if mixture.datasets else f"dataset_name {name}"
+        raise ValueError(f"{what} can't be loaded: {type(error).__name__}: {error}") from error
+
+
+def _prompts(data: DatasetDict, option: str, script: GRPOArguments) -> Dataset:
+    """The split that the option names, with messages as prompts where the options ask for that."""
+    split, column = getattr(script, option), script.prompt_column
+    if split not in data:
+        raise ValueError(f"{option}: there is no split {split!r}; the data has {', '.join(data)}")
+    dataset = data[split]
+    columns = dataset.column_names or list(next(iter(dataset), {}))
+    if column not in columns:
+        raise ValueError(f"prompt_column: {split!r} has no column {column!r}; it has {', '.join(columns) or 'none'}")
+    if column == "prompt" and not script.system_prompt:
         return dataset
     system = [{"role": "system", "content": script.system_prompt}] if script.system_prompt else []
-    return dataset.map(
-        lambda row: {"prompt": [*system, {"role": "user", "content": row[script.prompt_column]}]},
-        remove_columns=[script.prompt_column],
-    )
+
+    def with_messages(row: dict[str, Any]) -> dict[str, Any]:
+        prompt = row[column]
+        messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+        if system and messages and messages[0]["role"] == "system":
+            raise ValueError(f"system_prompt: prompts in column {column!r} have a system's message already")
+        return {"prompt": [*system, *messages]}
+
+    return dataset.map(with_messages, remove_columns=[] if column == "prompt" else [column])

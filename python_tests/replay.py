@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from oracle import Case, Oracle
-from tolerance import CONTRACT, COSINE, ROUNDING, relative
+from tolerance import CONTRACT, COSINE, ROUNDING, TENSOR_CORE_SUM, relative
 
 from mmr_kernels import MMRResult
 
@@ -31,7 +31,7 @@ def check(case: Case, result: MMRResult, tolerance: float = CONTRACT, rounding: 
         if case.option("method") == "mmr":
             expected_lam[scope] = ORACLE.scope_lambda(case, scope, group_r[valid])
             similarity = ORACLE.similarity(case, scope)
-            slack = rounding * _largest_square(case, similarity)
+            slack = _dot_rounding(case, similarity, rounding)
             expected, nearest = _along_own_order(
                 case, group_r, similarity, expected_lam[scope], rank[members], tolerance, slack
             )
@@ -80,11 +80,14 @@ def _along_own_order(
     return expected, nearest
 
 
-def _largest_square(case: Case, similarity: np.ndarray) -> float:
-    """What a float32 dot product rounds in proportion to, where rows are not brought to norm 1; 0 where they are."""
+def _dot_rounding(case: Case, similarity: np.ndarray, rounding: float) -> float:
+    """How far a dot product may be off where rows are not brought to norm 1, by the largest square; else 0."""
     if case.option("normalize") or case.similarity is not None or not len(similarity):
         return 0.0
-    return float(np.max(np.diag(similarity)))
+    assert case.embeddings is not None
+    if case.embeddings.element_size() == 2:
+        rounding += TENSOR_CORE_SUM * np.ceil(case.embeddings.shape[-1] / 16)
+    return float(rounding * np.max(np.diag(similarity)))
 
 
 def _submodular(case: Case, r: np.ndarray, s: np.ndarray, rounding: float) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +95,7 @@ def _submodular(case: Case, r: np.ndarray, s: np.ndarray, rounding: float) -> tu
     valid = np.isfinite(r)
     expected = ORACLE.submodular(r, s)
     divisor = np.abs(np.sum(s[:, valid], axis=1) + 1e-6)
-    noise = rounding * (np.sum(np.abs(s[:, valid]), axis=1) + len(r) * _largest_square(case, s))
+    noise = rounding * np.sum(np.abs(s[:, valid]), axis=1) + len(r) * _dot_rounding(case, s, rounding)
     if case.similarity is None and case.option("normalize"):
         noise += COSINE * np.sum(valid)
     with np.errstate(divide="ignore", invalid="ignore"):

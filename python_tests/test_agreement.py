@@ -1,7 +1,7 @@
 """The backends that can run here agree on the same random cases.
 
 `make test-emulator` runs this with Triton's interpreter and the CUDA emulator both switched on, so that all four take
-part.
+part; on a machine with a GPU they run there, all but "cpu", whose copy is compared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from oracle import Case
 from replay import check
 
-from mmr_kernels import available_backends
+from mmr_kernels import MMRResult, available_backends
 
 CASES = list(product([(3, 6, 33), (2, 17, 64), (2, 40, 16)], ["mmr", "smi"], ["group", "batch"], ["group", "none"]))
 
@@ -31,7 +31,9 @@ def test_backends_agree(sizes: tuple[int, int, int], method: str, scope: str, sc
     # All similarities are positive, so that SMI's divisor is far from 0, and no two picks are closer than rounding.
     embeddings = torch.randn(sizes, generator=generator) + 1
     case = Case.uniform(rewards, embeddings, method=method, scope=scope, scale=scale)
-    results = {name: case.run(name) for name in available_backends()}
+    gpu = "cuda" if torch.cuda.is_available() else "cpu"
+    on_device = {name: case.run(name, "cpu" if name == "cpu" else gpu) for name in available_backends()}
+    results = {name: MMRResult(*(field.cpu() for field in result)) for name, result in on_device.items()}
     for result in results.values():
         check(case, result)
         assert torch.equal(result.selection_rank, results["torch"].selection_rank)

@@ -28,17 +28,18 @@ class Step(torch.nn.Module):
         return result
 
 
-def test_an_exported_program_refuses_another_dtype(backend: str) -> None:
+def test_an_exported_program_refuses_another_dtype(backend: str, device: torch.device) -> None:
     """Its graph holds the op alone: the checks of the API were done when it was traced."""
-    program = torch.export.export(Step(backend), (R, E)).module()
-    assert torch.equal(program(R, E), Step(backend)(R, E))
+    rewards, embeddings = R.to(device), E.to(device)
+    program = torch.export.export(Step(backend), (rewards, embeddings)).module()
+    assert torch.equal(program(rewards, embeddings), Step(backend)(rewards, embeddings))
     with pytest.raises(TypeError, match=r"embeddings must be torch\.float32 or"):
-        program(R, E.double())
+        program(rewards, embeddings.double())
 
 
-def test_an_exported_program_holds_no_option_that_has_its_default(backend: str) -> None:
+def test_an_exported_program_holds_no_option_that_has_its_default(backend: str, device: torch.device) -> None:
     """So that it stays valid when the table gains an option."""
-    graph = torch.export.export(Step(backend), (R, E)).graph
+    graph = torch.export.export(Step(backend), (R.to(device), E.to(device))).graph
     (node,) = [node for node in graph.nodes if node.target is ops.mmr]
     assert node.args[2] == f"backend={backend}"
 

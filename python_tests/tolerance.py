@@ -20,6 +20,11 @@ ROUNDING = 1e-6
 #: of a row round alike: a sum of n cosines may be off by n times this, however small the sum is.
 COSINE = 8 * 2.0**-24
 
+#: Tensor cores cut off what they add (docs/gpu.md): of each of the 16 products that an instruction adds to a sum, up to
+#: a quarter of the sum's last digit, and of the new sum one digit: 5 digits, each at most 2^-23 of a partial sum, which
+#: no two rows have larger than the largest squared norm.
+TENSOR_CORE_SUM = 5 * 2.0**-23
+
 #: Against the float64 truth a kernel's error is at most twice that of the plain float32 code (the "torch" backend)
 #: plus ``ROUNDING``: a bound that follows the difficulty of the case, where a fixed number would be loose for easy
 #: ones and wrong for hard ones.

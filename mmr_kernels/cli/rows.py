@@ -34,7 +34,7 @@ def read_rows(source: Source, numbers: Collection[str]) -> Iterator[tuple[str, R
             yield from _read_parquet(source)
             return
         with io.BufferedReader(
-            pa.input_stream(str(source.path), compression="gzip" if source.compressed else None)  # type: ignore[arg-type]
+            pa.input_stream(str(source.path), compression="gzip" if source.compressed else None)
         ) as file:
             yield from (
                 _read_csv(source.name, file, numbers) if source.format == ".csv" else _read_jsonl(source.name, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import replay
 import torch
 from oracle import Case
 
 from mmr_kernels.backends import this_host
 from mmr_kernels.bench import record
-from tools.gpu_check import ROOT, fuzz
+from tools.gpu_check import ROOT, fuzz, tensor_cores
 from tools.gpu_check.__main__ import PHASES
 from tools.gpu_check.phase import Save, together
 from tools.gpu_check.summary import timing_table
@@ -107,6 +109,25 @@ def test_the_fuzz_catches_a_wrong_backend(fault: str | None, monkeypatch: pytest
     assert tally["cases"] == 1
     assert (problem is None) == (fault is None)
     assert tally["unsteady"] == (fault == "unsteady")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "missing", "right"),
+    [(torch.float16, 0, True), (torch.bfloat16, 0, True), (torch.float16, 1, False), (torch.float32, 0, False)],
+)
+def test_the_replay_allows_what_tensor_cores_cut_off_and_no_more(dtype: torch.dtype, missing: int, right: bool) -> None:
+    """Near-duplicates of 4,096 dimensions, not brought to norm 1: all products, or all but one."""
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(1, 1, 4096, generator=generator) + 0.05 * torch.randn(1, 3, 4096, generator=generator)
+    embeddings[..., 0] = 3
+    embeddings = embeddings.to(torch.bfloat16 if dtype == torch.bfloat16 else torch.float16)
+    rows = embeddings[0, :, missing:].double().numpy()
+    cut = torch.from_numpy(tensor_cores.added(rows[:, None] * rows)).float().unsqueeze(0)
+    rewards = torch.tensor([[1.0, 0.5, 0.0]])
+    result = Case.uniform(rewards, similarity=cut).run("torch")
+    case = Case.uniform(rewards, embeddings.to(dtype), normalize=False)
+    with contextlib.nullcontext() if right else pytest.raises(AssertionError, match="max_similarity"):
+        replay.check(case, result)
 
 
 def test_the_table_of_the_docs_is_that_of_the_results() -> None:

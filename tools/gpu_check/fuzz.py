@@ -70,11 +70,23 @@ def work(save: Save, backend: str, seconds: float, seed: int, place: Place) -> N
     for number in itertools.count(seed * 1000):
         if time.monotonic() >= end or len(tally["wrong"]) >= ENOUGH_WRONG:
             return
-        stretch = draw.choices(list(STRETCHES), WEIGHTS)[0]
-        drawn = cases(stretch, STRETCHES[stretch])
+        drawn = _drawn(draw)
         if place.dry:
             drawn = cases().filter(lambda case: case.rewards.numel() <= DRY_COMPLETIONS)
         _round(number, drawn, examine)
+
+
+def rebuilt(number: int) -> list[Case]:
+    """The calls of a round, by the number that the sentence about a wrong one gives."""
+    draw, found = random.Random(number // 1000), list[Case]()
+    drawn = [_drawn(draw) for _ in range(number % 1000 + 1)][-1]
+    _round(number, drawn, lambda number, case, shifted: found.append(case))
+    return found
+
+
+def _drawn(draw: random.Random) -> st.SearchStrategy[Case]:
+    stretch = draw.choices(list(STRETCHES), WEIGHTS)[0]
+    return cases(stretch, STRETCHES[stretch])
 
 
 def _round(number: int, drawn: st.SearchStrategy[Case], examine: Callable[[int, Case, bool], None]) -> None:

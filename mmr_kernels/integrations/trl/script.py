@@ -35,8 +35,8 @@ class GRPOArguments(GRPOScriptArguments):
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.reward_funcs, str):  # in a config file, one needs no list
-            self.reward_funcs = [self.reward_funcs]
+        given: Any = self.reward_funcs
+        self.reward_funcs: Any = [given] if isinstance(given, str) else given  # in a config file, one needs no list
         if not all(isinstance(name, str) for name in self.reward_funcs or []):
             raise TypeError(f"reward_funcs takes names, got {self.reward_funcs}")
 
@@ -123,9 +123,9 @@ def parse(arguments: list[str]) -> Options:
     first.add_argument("--config", type=Path)
     found, words = first.parse_known_args(arguments)
     if found.config is not None:
-        options = recipe.read(found.config, {"env", *(each.name for kind in KINDS for each in fields(kind))})
-        os.environ.update(recipe.environment(options.pop("env", {}), found.config))
-        parser.set_defaults_with_config(**options)
+        defaults = recipe.read(found.config, {"env", *(each.name for kind in KINDS for each in fields(kind))})
+        os.environ.update(recipe.environment(defaults.pop("env", {}), found.config))
+        parser.set_defaults_with_config(**defaults)
     try:
         options = Options(*parser.parse_args_into_dataclasses(words))
     except (AttributeError, LookupError) as error:  # the configs use a config file's values as they come

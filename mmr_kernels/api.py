@@ -60,8 +60,8 @@ def mmr_advantages(
         group_size: for flat rewards: groups of this many, one after the other.
         group_offsets: for flat rewards: group g is completions [offsets[g], offsets[g+1]). A tensor's values are
             checked on the CPU; on another device the caller promises that they are right.
-        group_ids: for flat rewards: one label per completion, in any order: an integer tensor, or a sequence or NumPy
-            array of anything hashable (verl's ``uid``).
+        group_ids: for flat rewards: one label per completion, in any order: an integer tensor, or a sequence or array
+            of anything hashable (verl's ``uid``) but None and NaN.
         valid: bool, like ``rewards``: completions that take part; the others get advantage 0.
         method: "mmr"; "smi": r / Σ_j S_ij (DRA-GRPO, arXiv 2505.09655); "none": plain GRPO.
         lam: λ in [0, 1]: 1 looks at rewards alone, 0 at diversity alone. A float; a tensor of one λ or one per scope
@@ -141,7 +141,7 @@ def _call(
     **options: object,
 ) -> Tensor | MMRResult:
     """``only``: the one output without details. What the op checks, for whoever calls it, is not checked here."""
-    check_flag("return_details", return_details)
+    return_details = check_flag("return_details", return_details)
     check_rewards(rewards)
     if embeddings is not None:
         check_tensor("embeddings", embeddings)
@@ -153,7 +153,7 @@ def _call(
     options["outputs"] = "details" if return_details else only
     packed = check_and_pack(**options) if torch.compiler.is_dynamo_compiling() else pack(options)
     groups = lay_out(rewards, group_size, group_offsets, group_ids)
-    _, size, offsets, order, group_of = groups
+    size, offsets, order, group_of = groups
     lam_tensor = _per_scope(lam, rewards, groups) if isinstance(lam, Tensor) else None
     if not return_details:
         return ops.mmr(rewards, embeddings, packed, size, similarity, valid, offsets, order, lam_tensor)
@@ -167,6 +167,7 @@ def _call(
 
 def _per_scope(lam: Tensor, rewards: Tensor, groups: Groups) -> Tensor:
     """A tensor of λ as the op takes it: of one, or of one per scope."""
+    check_tensor("lam", lam)
     if not lam.dtype.is_floating_point:
         raise TypeError(f"lam must be a tensor of floats, got {lam.dtype}")
     if lam.numel() == 1:
@@ -177,5 +178,5 @@ def _per_scope(lam: Tensor, rewards: Tensor, groups: Groups) -> Tensor:
     # One per completion: group k takes that of its first member; empty groups, at the end, any.
     assert groups.group_offsets is not None
     assert groups.order is not None
-    first = groups.group_offsets[:-1].clamp(max=max(groups.num_groups - 1, 0))
+    first = groups.group_offsets[:-1].clamp(max=max(rewards.numel() - 1, 0))
     return lam[groups.order[first]]

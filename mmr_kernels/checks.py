@@ -5,28 +5,37 @@ Sizes, dtypes and devices; options check themselves (``options.py``), and ``ops.
 
 from __future__ import annotations
 
+import functools
+import warnings
+
 import torch
 from torch import Tensor
 
-from mmr_kernels.options import METHODS_OF_REWARDS_ALONE
+from mmr_kernels.options import METHODS_OF_REWARDS_ALONE, plain
 from mmr_kernels.problem import Problem
 
 FLOAT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def check_flag(name: str, value: object) -> None:
-    """A bool."""
+def check_flag(name: str, value: object) -> bool:
+    """A bool, or one of NumPy's or of torch's; as a bool."""
+    value = value if isinstance(value, bool) else plain(value)
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
+    return value
 
 
 def check_tensor(name: str, value: object) -> None:
-    """A torch tensor."""
+    """A torch tensor whose values lie in its memory: one by one, all here, and all of them valid."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
     if value.layout is not torch.strided or value.is_nested:
         raise TypeError(f"{name} must be a dense tensor, got {'a nested one' if value.is_nested else value.layout}")
+    if type(value).__name__ in ("DTensor", "MaskedTensor"):  # by name: DTensor's module takes a second to import
+        raise TypeError(
+            f"{name} must be a plain tensor, got a {type(value).__name__}; pass its values, and a mask as valid"
+        )
 
 
 def check_device(name: str, tensor: Tensor, rewards: Tensor) -> None:
@@ -36,7 +45,9 @@ def check_device(name: str, tensor: Tensor, rewards: Tensor) -> None:
 
 
 def check_dtype(name: str, tensor: Tensor, takes: tuple[torch.dtype, ...]) -> None:
-    """One of the dtypes."""
+    """One of the dtypes, in a dense tensor."""
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got {tensor.layout}")
     if tensor.dtype not in takes:
         raise TypeError(f"{name} must be {' or '.join(str(dtype) for dtype in takes)}, got {tensor.dtype}")
 
@@ -44,8 +55,8 @@ def check_dtype(name: str, tensor: Tensor, takes: tuple[torch.dtype, ...]) -> No
 def check_rewards(rewards: Tensor) -> None:
     """(N,) or (B, G), real."""
     check_tensor("rewards", rewards)
-    if rewards.dtype.is_complex:
-        raise TypeError(f"rewards must be real, got {rewards.dtype}")
+    if rewards.dtype.is_complex or rewards.is_quantized:
+        raise TypeError(f"rewards must be real numbers, got {rewards.dtype}")
     if rewards.dim() not in (1, 2):
         raise ValueError(f"rewards must have shape (N,) or (groups, group size), got {tuple(rewards.shape)}")
 
@@ -67,6 +78,20 @@ def check_embeddings(embeddings: Tensor, rewards: Tensor) -> None:
             f"embeddings must have shape ({takes}, D), one vector per completion; got {tuple(embeddings.shape)}"
         )
     check_device("embeddings", embeddings, rewards)
+
+
+def check_offsets(group_offsets: Tensor, rewards: Tensor) -> None:
+    """Integers, one more than there are groups."""
+    check_dtype("group_offsets", group_offsets, INTEGER_DTYPES)
+    if group_offsets.dim() != 1 or group_offsets.shape[0] < 1:
+        raise ValueError(f"group_offsets must have shape (number of groups + 1,), got {tuple(group_offsets.shape)}")
+    check_device("group_offsets", group_offsets, rewards)
+
+
+@functools.cache
+def warn_of_groups_of_one() -> None:
+    """Once per process."""
+    warnings.warn("group_ids holds no label twice, and the only member of a group gets advantage 0", stacklevel=2)
 
 
 def check_similarity(similarity: Tensor, problem: Problem) -> None:

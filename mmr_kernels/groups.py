@@ -6,14 +6,16 @@ The form is made on the device of the rewards without reading a value, so it cos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import reprlib
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmr_kernels import checks
+from mmr_kernels.options import plain
 
 INTEGERS = (int, torch.SymInt)  # a tuple: the compiler of torch 2.6 traces no union of types
 Labels = Tensor | np.ndarray | Sequence[object]
@@ -22,7 +24,6 @@ Labels = Tensor | np.ndarray | Sequence[object]
 class Groups(NamedTuple):
     """Normal form; see ``mmr_kernels.problem.Problem`` for what the fields mean."""
 
-    num_groups: int
     group_size: int
     group_offsets: Tensor | None = None
     order: Tensor | None = None
@@ -43,8 +44,7 @@ def lay_out(
     shape = rewards.shape
     if len(shape) == 2:
         if group_size is None and group_offsets is None and group_ids is None:
-            groups, size = shape
-            return Groups(groups, size)
+            return Groups(shape[1])
         for name, given in (
             ("group_size", group_size),
             ("group_offsets", group_offsets),
@@ -70,51 +70,87 @@ def lay_out(
 
 
 def _uniform(count: int, group_size: int) -> Groups:
+    group_size = group_size if isinstance(group_size, INTEGERS) else plain(group_size)
     if isinstance(group_size, bool) or not isinstance(group_size, INTEGERS):
         raise TypeError(f"group_size must be an int, got {type(group_size).__name__}")
     if group_size < 1:
         raise ValueError(f"group_size must be at least 1, got {group_size}")
     if count % group_size:
         raise ValueError(f"group_size must divide the number of completions, {count}; got {group_size}")
-    return Groups(count // group_size, group_size)
+    return Groups(group_size)
 
 
 def _ragged(rewards: Tensor, group_offsets: Tensor | Sequence[int]) -> Groups:
-    if not isinstance(group_offsets, Tensor):
+    offsets = _values("group_offsets", group_offsets, "an integer tensor or a sequence of ints")
+    if not isinstance(offsets, Tensor):
         try:
-            offsets = torch.tensor(group_offsets, dtype=None if len(group_offsets) else torch.int64)
-            group_offsets = offsets.to(rewards.device, non_blocking=True)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"group_offsets must be a tensor or a sequence of ints, got {group_offsets!r}") from error
-    checks.check_dtype("group_offsets", group_offsets, checks.INTEGER_DTYPES)
-    if group_offsets.dim() != 1 or group_offsets.shape[0] < 1:
-        raise ValueError(f"group_offsets must have shape (number of groups + 1,), got {tuple(group_offsets.shape)}")
-    checks.check_device("group_offsets", group_offsets, rewards)
-    return Groups(group_offsets.shape[0] - 1, 0, group_offsets)
+            offsets = torch.tensor(offsets, dtype=None if offsets else torch.int64)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"group_offsets must be an integer tensor or a sequence of ints, got {reprlib.repr(group_offsets)}"
+            ) from error
+        offsets = offsets.to(rewards.device, non_blocking=True)
+    return Groups(0, offsets)
 
 
 def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
     count = rewards.shape[0]
-    if not isinstance(group_ids, Tensor):
-        if isinstance(group_ids, np.ndarray):
-            group_ids = group_ids.tolist()
-        codes: dict[object, int] = {}
-        try:
-            numbers = [codes.setdefault(label, len(codes)) for label in group_ids]
-        except TypeError as error:
-            raise TypeError(
-                f"group_ids must be an integer tensor or a sequence of hashable labels, one per completion: {error}"
-            ) from error
-        group_ids = torch.tensor(numbers, dtype=torch.int64).to(rewards.device, non_blocking=True)
-    checks.check_dtype("group_ids", group_ids, (*checks.INTEGER_DTYPES, torch.bool))
-    if group_ids.shape != rewards.shape:
-        raise ValueError(f"group_ids must have the shape of rewards, ({count},); got {tuple(group_ids.shape)}")
-    checks.check_device("group_ids", group_ids, rewards)
-    order = torch.argsort(group_ids, stable=True)
-    ordered = group_ids[order]
+    labels = _values("group_ids", group_ids, "an integer tensor or a sequence of hashable labels, one per completion")
+    if not isinstance(labels, Tensor):
+        labels = _numbered(labels).to(rewards.device, non_blocking=True)
+    checks.check_dtype("group_ids", labels, (*checks.INTEGER_DTYPES, torch.bool))
+    if labels.shape != rewards.shape:
+        raise ValueError(f"group_ids must have the shape of rewards, ({count},); got {tuple(labels.shape)}")
+    checks.check_device("group_ids", labels, rewards)
+    order = torch.argsort(labels, stable=True)
+    ordered = labels[order]
     starts = torch.ones_like(order)
     starts[1:] = (ordered[1:] != ordered[:-1]).to(torch.int64)
     group_in_order = starts.cumsum(0) - 1
     offsets = torch.searchsorted(group_in_order, torch.arange(count + 1, device=rewards.device))
     group_of = torch.empty_like(order).scatter_(0, order, group_in_order)
-    return Groups(count, 0, offsets, order, group_of)
+    return Groups(0, offsets, order, group_of)
+
+
+def _values(name: str, given: Any, takes: str) -> Tensor | list[Any]:
+    """What a container of one dimension holds, as a list; as a tensor, unread, where tensors are in it."""
+    if isinstance(given, Tensor):
+        checks.check_tensor(name, given)
+        return given
+    try:
+        if isinstance(given, (str, bytes, Mapping, Set)) or getattr(given, "ndim", 1) != 1:
+            raise TypeError  # though each can be iterated over, a table by its columns' names
+        listed = [getattr(given, name) for name in ("tolist", "to_pylist") if hasattr(given, name)]
+        values = list(listed[0]() if listed else given)
+        if any(isinstance(value, Tensor) for value in values):
+            return torch.stack([torch.as_tensor(value) for value in values])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be {takes}; got {reprlib.repr(given)}") from error
+    return [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
+
+
+def _numbered(labels: list[Any]) -> Tensor:
+    """Equal labels as equal numbers."""
+    codes: dict[object, int] = {}
+    try:
+        numbers = [codes.setdefault(label, len(codes)) for label in labels]
+    except TypeError as error:
+        raise TypeError(f"group_ids must be hashable labels, one per completion: {error}") from error
+    for label, code in codes.items():
+        if label is None or _is_nan(label):
+            raise ValueError(
+                f"group_ids must hold a label for each completion; got {label!r} at position {numbers.index(code)}"
+            )
+    if len(codes) == len(labels) > 1 and not torch.compiler.is_dynamo_compiling():
+        checks.warn_of_groups_of_one()
+    return torch.tensor(numbers, dtype=torch.int64)
+
+
+def _is_nan(label: Any) -> bool:
+    """Not equal to itself, so not to be told from others: a NaN of any kind, pandas' NA, and a tuple that holds one."""
+    if isinstance(label, tuple):
+        return any(_is_nan(part) for part in label)
+    try:
+        return bool(label != label)
+    except (TypeError, ValueError):  # pandas' NA is neither equal nor unequal
+        return True

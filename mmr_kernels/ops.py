@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels import backends
-from mmr_kernels.checks import check_problem, check_rewards
+from mmr_kernels.checks import check_offsets, check_problem, check_rewards, warn_of_groups_of_one
 from mmr_kernels.options import unpack
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
@@ -40,11 +40,15 @@ def _check_values(problem: Problem) -> None:
     if problem.rewards.device.type != "cpu":
         return
     offsets, order, lam, count = problem.group_offsets, problem.order, problem.lam, problem.num_completions
-    if offsets is not None and (offsets[0] != 0 or offsets[-1] != count or bool((offsets.diff() < 0).any())):
-        raise ValueError(
-            f"group_offsets must start at 0, never descend and end at the number of completions, {count};"
-            f" got {_abbreviated(offsets)}"
-        )
+    if offsets is not None:
+        sizes = offsets.diff()
+        if offsets[0] != 0 or offsets[-1] != count or bool((sizes < 0).any()):
+            raise ValueError(
+                f"group_offsets must start at 0, never descend and end at the number of completions, {count};"
+                f" got {_abbreviated(offsets)}"
+            )
+        if order is not None and count > 1 and bool((sizes < 2).all()):
+            warn_of_groups_of_one()
     if order is not None and bool(((order < 0) | (order >= count)).any()):
         raise ValueError(f"order must lie in [0, {count}), got {_abbreviated(order)}")
     if lam is not None and not bool(((lam >= 0) & (lam <= 1)).all()):
@@ -74,11 +78,8 @@ def _problem(
     check_rewards(rewards)
     if rewards.dtype is not torch.float32 or not rewards.is_contiguous():
         rewards = rewards.to(torch.float32).contiguous()
-    if embeddings is not None and not embeddings.is_contiguous():
-        embeddings = embeddings.contiguous()
-    if valid is not None and not valid.is_contiguous():
-        valid = valid.contiguous()
     if group_offsets is not None:
+        check_offsets(group_offsets, rewards)
         group_offsets = group_offsets.to(torch.int64).contiguous()
         num_groups = group_offsets.numel() - 1
     elif rewards.dim() == 2:
@@ -90,6 +91,10 @@ def _problem(
         lam,
     )  # fmt: skip
     check_problem(problem)
+    if embeddings is not None and not embeddings.is_contiguous():
+        problem = problem._replace(embeddings=embeddings.contiguous())
+    if valid is not None and not valid.is_contiguous():
+        problem = problem._replace(valid=valid.contiguous())
     if similarity is not None or order is not None or lam is not None:
         return problem._replace(
             similarity=None if similarity is None else similarity.to(torch.float32).contiguous(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import typing
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 NUMBERS = (int, float)  # a tuple: the compiler of torch 2.6 traces no union of types
 #: Computed here, because the command line reads this table without torch.
@@ -96,6 +96,11 @@ def quoted(names: typing.Iterable[str | None]) -> str:
     return ", ".join(repr(name) for name in names if name is not None)
 
 
+def plain(value: Any) -> Any:
+    """The number that a NumPy scalar, or a 0-dimensional array or tensor on the CPU, holds; others as they are."""
+    return value.item() if getattr(value, "ndim", None) == 0 and getattr(value, "is_cpu", True) else value
+
+
 def check(name: str, value: object, called: str | None = None) -> None:
     """Check one option's value.
 
@@ -109,7 +114,7 @@ def check(name: str, value: object, called: str | None = None) -> None:
     """
     option, called = OPTIONS[name], called or name
     if option.choices:
-        if value not in option.choices:
+        if not (value is None or isinstance(value, str)) or value not in option.choices:
             raise ValueError(f"{called} must be one of {quoted(option.choices)}; got {value!r}")
     elif option.is_flag:
         if not isinstance(value, bool):
@@ -136,6 +141,7 @@ def lambda_options(lam: object, called: str = "lam") -> tuple[str, float]:
 
         if isinstance(lam, Tensor):
             return "tensor", 0.0
+        lam = plain(lam)
     check("lam_value", lam, called)
     return "fixed", typing.cast(float, lam)
 
@@ -173,8 +179,9 @@ def pack(options: dict[str, object]) -> str:
     """
     try:
         return _packed_before(tuple(options), *options.values())
-    except TypeError:  # not hashable, so no option's value: the check says which
-        return check_and_pack(**options)
+    except TypeError:  # one is wrong, or holds a number that isn't Python's own
+        options = {name: plain(value) for name, value in options.items()}
+    return check_and_pack(**options)
 
 
 @functools.lru_cache(maxsize=512)

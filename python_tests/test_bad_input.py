@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import decimal
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 
@@ -16,6 +20,16 @@ BLOCKS = torch.rand(2, 3, 3)
 FLAT: dict[str, Any] = {"rewards": REWARDS, "embeddings": EMBEDDINGS, "group_size": 3}
 SQUARE: dict[str, Any] = {"rewards": REWARDS.reshape(2, 3), "embeddings": EMBEDDINGS.reshape(2, 3, 4)}
 META = {"device": "meta"}
+with warnings.catch_warnings(action="ignore"):
+    QUANTISED = torch.quantize_per_tensor(REWARDS, 0.1, 0, torch.quint8)
+
+
+def masked(values: torch.Tensor) -> torch.Tensor:
+    """Torch's own kind, which warns that it's a prototype."""
+    with warnings.catch_warnings(action="ignore"):
+        masked_tensor: torch.Tensor = torch.masked.masked_tensor(values, values >= 0)
+    return masked_tensor
+
 
 # (what is wrong, the argument named, the call changed)
 WRONG_VALUES: list[tuple[str, str, dict[str, Any]]] = [
@@ -92,6 +106,11 @@ WRONG_TYPES: list[tuple[str, str, dict[str, Any]]] = [
     ("return_details in words", "return_details", {"return_details": "no"}),
     ("rewards as a list", "rewards", {"rewards": [1.0] * 6}),
     ("complex rewards", "rewards", {"rewards": REWARDS.to(torch.complex64)}),
+    ("quantised rewards", "rewards", {"rewards": QUANTISED}),
+    ("masked rewards", "rewards", {"rewards": masked(REWARDS)}),
+    ("masked embeddings", "embeddings", {"embeddings": masked(EMBEDDINGS)}),
+    ("masked λ", "lam", {"lam": masked(torch.full((2,), 0.5))}),
+    ("sparse λ", "lam", {"lam": torch.full((2,), 0.5).to_sparse()}),
     ("embeddings as an array", "embeddings", {"embeddings": EMBEDDINGS.numpy()}),
     ("float64 embeddings", "embeddings", {"embeddings": EMBEDDINGS.double()}),
     ("complex embeddings", "embeddings", {"embeddings": EMBEDDINGS.to(torch.complex64)}),
@@ -105,11 +124,22 @@ WRONG_TYPES: list[tuple[str, str, dict[str, Any]]] = [
     ("float offsets", "group_offsets", {"group_size": None, "group_offsets": torch.tensor([0.0, 6.0])}),
     ("a list of float offsets", "group_offsets", {"group_size": None, "group_offsets": [0.0, 6.0]}),
     ("offsets that are no numbers", "group_offsets", {"group_size": None, "group_offsets": ["a", "b"]}),
+    ("no offset among them", "group_offsets", {"group_size": None, "group_offsets": [0, None, 6]}),
+    ("a masked offset", "group_offsets", {"group_size": None, "group_offsets": np.ma.array([0, 3, 6], mask=[0, 1, 0])}),
+    ("offsets in a set", "group_offsets", {"group_size": None, "group_offsets": {0, 6}}),
+    ("offsets in a dict", "group_offsets", {"group_size": None, "group_offsets": {0: 0, 6: 6}}),
+    ("an offset beyond int64", "group_offsets", {"group_size": None, "group_offsets": [0, 2**70]}),
     ("a number for offsets", "group_offsets", {"group_size": None, "group_offsets": 6}),
     ("an empty list of offsets", "group_offsets", {"group_size": None, "group_offsets": []}),
     ("array labels in two dimensions", "group_ids", {"group_size": None, "group_ids": np.zeros((2, 3), dtype=int)}),
     ("float labels", "group_ids", {"group_size": None, "group_ids": torch.zeros(6)}),
     ("a number for labels", "group_ids", {"group_size": None, "group_ids": 6}),
+    ("labels in a dict", "group_ids", {"group_size": None, "group_ids": dict.fromkeys(range(6), 0)}),
+    ("labels in a set", "group_ids", {"group_size": None, "group_ids": set(range(6))}),
+    ("labels in a text", "group_ids", {"group_size": None, "group_ids": "aaabbb"}),
+    ("labels of tensors and names", "group_ids", {"group_size": None, "group_ids": [torch.tensor(0), *"aabbb"]}),
+    ("labels of float tensors", "group_ids", {"group_size": None, "group_ids": [torch.tensor(0.5)] * 6}),
+    ("tensors of one label", "group_ids", {"group_size": None, "group_ids": [torch.tensor([0])] * 6}),
     ("labels that can't be hashed", "group_ids", {"group_size": None, "group_ids": [[0]] * 6}),
     ("integer tensor λ", "lam", {"lam": torch.ones(1, dtype=torch.int64)}),
     ("bool λ", "lam", {"lam": True}),
@@ -117,10 +147,14 @@ WRONG_TYPES: list[tuple[str, str, dict[str, Any]]] = [
     ("λ as a list", "lam", {"lam": [0.5, 0.5]}),
     ("temperature as a string", "temperature", {"temperature": "1"}),
     ("bool diversity", "diversity", {"diversity": True}),
-    ("eps as a tensor", "eps", {"eps": torch.tensor(1e-4)}),
+    ("eps as a tensor", "eps", {"eps": torch.tensor([1e-4])}),
     ("no eps", "eps", {"eps": None}),
     ("match_scale as an int", "match_scale", {"match_scale": 1}),
     ("normalize as a string", "normalize", {"normalize": "yes"}),
+    ("match_scale as NumPy's int", "match_scale", {"match_scale": np.int64(1)}),
+    ("eps as NumPy's bool", "eps", {"eps": np.True_}),
+    ("eps as an array", "eps", {"eps": np.array([1e-4])}),
+    ("method as an array", "method", {"method": np.array(["mmr"])}),
     ("method as a list", "method", {"method": ["mmr"]}),
     ("backend as a number", "backend", {"backend": 3}),
 ]
@@ -146,6 +180,83 @@ def test_a_wrong_type_is_named(argument: str, changed: dict[str, Any]) -> None:
 def test_a_layout_beside_grouped_rewards_is_named(layout: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(layout))):
         mmr_advantages(**SQUARE, **layout)
+
+
+MISSING: dict[str, Any] = {
+    "one NaN": [0, 0, 1, float("nan"), 1, float("nan")],
+    "NaNs of an array": np.array([0, 0, 1, np.nan, 1, np.nan]),
+    "NumPy's NaN": [0, 0, 1, np.float32("nan"), 1, 0],
+    "a decimal NaN": [0, 0, 1, decimal.Decimal("NaN"), 1, 0],
+    "a NaN in a tuple": [(0, 0), (0, 0), (1, 1), (0, float("nan")), (0, 0), (1, 1)],
+    "None": ["a", "a", "b", None, "b", None],
+    "no time": np.array(["2026", "2026", "2025", "NaT", "2025", "NaT"], dtype="datetime64[ns]"),
+    "null": pyarrow.chunked_array([[0, 0, 1, None, 1, None]]),
+    "a masked cell": np.ma.array([0, 0, 1, 1, 1, 0], mask=[0, 0, 0, 1, 0, 0]),
+    "masked cells in a list": [0, 0, 1, np.ma.masked, 1, 0],
+}
+
+
+@pytest.mark.parametrize("group_ids", MISSING.values(), ids=MISSING.keys())
+def test_a_missing_label_is_named_by_its_position(group_ids: Any) -> None:
+    """Whatever the container; they would be groups of their own, or one group of strangers."""
+    with pytest.raises(ValueError, match=r"^group_ids .* at position 3$"):
+        mmr_advantages(REWARDS, EMBEDDINGS, group_ids=group_ids)
+
+
+def test_labels_of_pandas() -> None:
+    pandas = pytest.importorskip("pandas")
+    expected = mmr_advantages(REWARDS, EMBEDDINGS, group_ids=[0, 0, 1, 1, 1, 0])
+    labels = pandas.Series([0, 0, 1, 1, 1, 0], index=[5, 4, 3, 2, 1, 0], dtype="Int64")
+    assert torch.equal(mmr_advantages(REWARDS, EMBEDDINGS, group_ids=labels), expected)
+    labels.iloc[3] = None
+    for given in (labels, list(labels)):
+        with pytest.raises(ValueError, match=r"^group_ids .*; got <NA> at position 3$"):
+            mmr_advantages(REWARDS, EMBEDDINGS, group_ids=given)
+    with pytest.raises(TypeError, match=r"^group_ids must be an integer tensor or a sequence"):
+        mmr_advantages(REWARDS, EMBEDDINGS, group_ids=pandas.DataFrame([range(6)]))
+
+
+NUMBERS: list[tuple[str, Any, Any]] = [
+    ("lam", np.float32(0.25), 0.25),
+    ("lam", np.array(0.25), 0.25),
+    ("lam", np.int64(1), 1),
+    ("eps", torch.tensor(0.5), 0.5),
+    ("eps", np.float16(0.5), 0.5),
+    ("diversity", np.float64(0.5), 0.5),
+    ("match_scale", np.True_, True),
+    ("normalize", torch.tensor(False), False),
+    ("group_size", np.int32(2), 2),
+    ("group_size", torch.tensor(2), 2),
+    ("method", np.str_("smi"), "smi"),
+]
+
+
+@pytest.mark.parametrize(("argument", "given", "same"), NUMBERS, ids=str)
+def test_scalars_of_other_libraries_are_numbers_and_flags(argument: str, given: Any, same: Any) -> None:
+    expected = mmr_advantages(**FLAT | {argument: same})
+    assert torch.equal(mmr_advantages(**FLAT | {argument: given}), expected)
+    assert torch.equal(mmr_advantages(**FLAT | {argument: given}, return_details=np.True_)[0], expected)
+
+
+def test_a_number_in_a_tensor_is_read_at_each_call() -> None:
+    eps = torch.tensor(0.5)
+    mmr_advantages(**FLAT, eps=eps)
+    eps.fill_(4.0)
+    assert torch.equal(mmr_advantages(**FLAT, eps=eps), mmr_advantages(**FLAT, eps=4.0))
+
+
+def test_a_distributed_tensor_is_named(tmp_path: Path) -> None:
+    """Its values aren't all here."""
+    from torch.distributed.tensor import distribute_tensor
+
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        mesh = torch.distributed.init_device_mesh("cpu", (1,))
+        for argument in ("rewards", "embeddings"):
+            with pytest.raises(TypeError, match=f"^{argument} must be a plain tensor, got a DTensor"):
+                mmr_advantages(**FLAT | {argument: distribute_tensor(FLAT[argument], mesh)})
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_messages_say_what_was_got_and_what_is_taken() -> None:

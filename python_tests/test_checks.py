@@ -3,6 +3,7 @@ check of the API."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -47,6 +48,8 @@ def test_an_exported_program_holds_no_option_that_has_its_default(backend: str, 
 MANY, VECTORS = torch.rand(40_000, 16), torch.randn(40_000, 16, 8)
 FLAT = (torch.rand(8), torch.randn(8, 4))
 IDENTITY = torch.arange(8)
+with warnings.catch_warnings(action="ignore"):
+    QUANTISED = torch.quantize_per_tensor(R, 0.1, 0, torch.quint8)
 RAW: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = {
     "no reward's shape": ("rewards", (R[None], E[None]), {}, {}),
     "complex rewards": ("rewards", (R + 1j, E), {}, {}),
@@ -67,6 +70,13 @@ RAW: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = {
     "order of int32": ("order", FLAT, {"group_offsets": torch.tensor([0, 8]), "order": IDENTITY.int()}, {}),
     "order without offsets": ("order", FLAT, {"group_size": 4, "order": IDENTITY}, {}),
     "order out of range": ("order", FLAT, {"group_offsets": torch.tensor([0, 8]), "order": IDENTITY + 1}, {}),
+    "no offsets": ("group_offsets", FLAT, {"group_offsets": torch.tensor([], dtype=torch.int64)}, {}),
+    "offsets of two dimensions": ("group_offsets", FLAT, {"group_offsets": torch.tensor([[0, 8]])}, {}),
+    "offsets of floats": ("group_offsets", FLAT, {"group_offsets": torch.tensor([0.0, 8.0])}, {}),
+    "offsets elsewhere": ("group_offsets", FLAT, {"group_offsets": torch.tensor([0, 8], device="meta")}, {}),
+    "quantised rewards": ("rewards", (QUANTISED, E), {}, {}),
+    "sparse embeddings": ("embeddings", (R, E.to_sparse()), {}, {}),
+    "sparse mask": ("valid", (R, E), {"valid": (R > 0).to_sparse()}, {}),
     "offsets past the end": ("group_offsets", FLAT, {"group_offsets": torch.tensor([0, 9]), "order": IDENTITY}, {}),
 }
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from tolerance import CONTRACT
 
-from mmr_kernels import MMRResult, mmr_advantages
+from mmr_kernels import MMRResult, checks, mmr_advantages
 
 NUM_GROUPS, SIZE, DIM = 5, 7, 19
 
@@ -50,7 +51,13 @@ def test_uniform_layouts_agree(backend: str, device: torch.device, options: dict
     same(mmr_advantages(*flat, group_offsets=tuple(offsets.tolist()), **options), expected)
 
 
-@pytest.mark.parametrize("kind", ["int64", "int32", "uint8", "numpy", "str", "tuple", "mixed"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "int64", "int32", "uint8", "numpy", "str", "tuple", "mixed", "tensors", "arrays", "scalars", "tensors and ints",
+        "masked", "arrow", "dates",
+    ],
+)  # fmt: skip
 def test_shuffled_labels_agree(backend: str, device: torch.device, kind: str) -> None:
     """Shuffled so that the members of each group stay in order, and with them who wins a tie."""
     rewards, embeddings = inputs()
@@ -66,6 +73,13 @@ def test_shuffled_labels_agree(backend: str, device: torch.device, kind: str) ->
         "str": [f"uid {label}" for label in labels],
         "tuple": [("prompt", label) for label in labels],
         "mixed": ["first" if label == 0 else int(label) for label in labels],
+        "tensors": [torch.tensor(label, device=device) for label in labels],
+        "arrays": [np.array(label) for label in labels],
+        "scalars": list(labels),
+        "tensors and ints": [torch.tensor(label) if i % 2 else int(label) for i, label in enumerate(labels)],
+        "masked": np.ma.array(labels, mask=False),
+        "arrow": pyarrow.chunked_array([labels]),
+        "dates": labels.astype("datetime64[ns]"),
     }[kind]
     options: dict[str, Any] = {"backend": backend, "return_details": True}
     expected = mmr_advantages(rewards.to(device), embeddings.to(device), **options)
@@ -117,3 +131,22 @@ def test_lambda_per_group_follows_the_labels(backend: str, device: torch.device)
     )
     torch.testing.assert_close(got.lam.cpu(), lams[labels[shuffled]], rtol=0, atol=1e-6)
     torch.testing.assert_close(expected.lam.cpu(), lams, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [list, torch.tensor], ids=["list", "tensor"])
+def test_labels_of_which_none_comes_twice_are_warned_of_once(kind: Any, recwarn: pytest.WarningsRecorder) -> None:
+    """Every advantage is 0 then: trainings were lost so."""
+    checks.warn_of_groups_of_one.cache_clear()
+    for ids in (range(3), [0, 1, 1], range(3)):
+        mmr_advantages(torch.rand(3), torch.rand(3, 2), group_ids=kind(ids))
+    mmr_advantages(torch.rand(1), torch.rand(1, 2), group_ids=kind([0]))
+    assert [str(each.message) for each in recwarn] == [
+        "group_ids holds no label twice, and the only member of a group gets advantage 0"
+    ]
+
+
+def test_labels_without_a_pair_trace_whole() -> None:
+    """The warning comes where the program runs."""
+    rewards, embeddings = torch.rand(3), torch.rand(3, 2)
+    compiled = torch.compile(mmr_advantages, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(rewards, embeddings, group_ids=["a", "b", "c"]), torch.zeros(3))

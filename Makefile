@@ -20,7 +20,7 @@ demo: $(READY)
 # All that CI runs: style, types, the suite, and the op's suite once more in Triton's interpreter, on the CUDA
 # kernel's emulator, and under the sanitizers.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 	$(MAKE) test-triton test-emulator sanitize
 
 # The Triton kernel without a GPU: the op's suite in the interpreter, on few examples, for it is slow.

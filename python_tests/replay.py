@@ -81,7 +81,7 @@ def _along_own_order(
 
 
 def _dot_rounding(case: Case, similarity: np.ndarray, rounding: float) -> float:
-    """How far a dot product may be off where rows are not brought to norm 1, by the largest square; 0 where they are."""
+    """How far a dot product may be off where rows are not brought to norm 1, by the largest; 0 where they are."""
     if case.option("normalize") or case.similarity is not None or not len(similarity):
         return 0.0
     assert case.embeddings is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 #: Cycles from issue until a result can be read. REDUX, SHFL, LDS and LDG, an L2 hit, as measured on an H200 (`make
-#: gpu-check`; docs/figures/gpu/h200.json); the others as public microbenchmarks of Ampere and Hopper have them.
+#: gpu-check`; docs/figures/gpu/h200-6defdfe.json); the others as public microbenchmarks of Ampere and Hopper have them.
 LATENCY = {"LDG": 288, "LDS": 29, "LDL": 40, "SHFL": 26, "REDUX": 43, "CREDUX": 43, "MUFU": 18, "ISETP": 6, "FSETP": 6}
 DEFAULT_LATENCY = 5
 #: Cycles the issue slot's pipeline stays taken; the others take one.

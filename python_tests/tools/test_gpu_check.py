@@ -19,12 +19,13 @@ from oracle import Case
 
 from mmr_kernels.backends import this_host
 from mmr_kernels.bench import record
-from tools.gpu_check import ROOT, fuzz, tensor_cores
+from tools.gpu_check import ROOT, fuzz, tensor_cores, timing
 from tools.gpu_check.__main__ import PHASES
-from tools.gpu_check.phase import Save, together
-from tools.gpu_check.summary import timing_table
+from tools.gpu_check.phase import Place, Save, together
+from tools.gpu_check.summary import change_table, timing_table
 
-RESULTS = ROOT / "docs" / "figures" / "gpu" / "h200.json"
+#: The first run, and the one that docs and README quote.
+BEFORE, RESULTS = (ROOT / "docs" / "figures" / "gpu" / f"h200-{commit}.json" for commit in ("6defdfe", "c682c9e"))
 REASON = this_host().emulator
 
 
@@ -91,6 +92,19 @@ def test_a_phase_that_fails_is_reported_beside_the_others(tmp_path: Path) -> Non
     assert outcomes[1].startswith("left out")
 
 
+def test_the_timing_leaves_out_what_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second case by itself, the third by the phase, which is stopped by nobody."""
+    quick, slow, late = timing.DRY_CASES
+    duration, saved = {quick: 0.0, slow: 60.0, late: 60.0}, [dict[str, Any]()]
+    monkeypatch.setattr(timing, "together", lambda *_: [])
+    monkeypatch.setattr(timing, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(timing, "timed", lambda case, _: (time.sleep(duration[case]) or {"case": case}, []))
+    timing.run(saved.append, Place(timing.STARTS_AND_ENDS + 0.8, 1, True))
+    assert [row["case"] for row in saved[-1]["rows"]] == [quick]
+    assert saved[-1]["left_out"] == [str(slow), str(late)]
+    assert saved[-1]["wrong"] == []
+
+
 @pytest.mark.parametrize("fault", ["wrong", "unsteady", None])
 def test_the_fuzz_catches_a_wrong_backend(fault: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case.uniform(torch.tensor([[1.0, 0.0, 0.5]]), torch.eye(3).unsqueeze(0))
@@ -130,9 +144,11 @@ def test_the_replay_allows_what_tensor_cores_cut_off_and_no_more(dtype: torch.dt
         replay.check(case, result)
 
 
-def test_the_table_of_the_docs_is_that_of_the_results() -> None:
-    report = json.loads(RESULTS.read_text())
-    assert timing_table(report, dim=1024).markdown() in (ROOT / "docs" / "gpu.md").read_text()
+def test_the_tables_of_the_docs_are_those_of_the_results() -> None:
+    before, report = (json.loads(path.read_text()) for path in (BEFORE, RESULTS))
+    text = (ROOT / "docs" / "gpu.md").read_text()
+    assert timing_table(report, dim=1024).markdown() in text
+    assert change_table(before, report, dim=1024).markdown() in text
 
 
 def test_the_readme_quotes_the_results() -> None:
@@ -150,10 +166,11 @@ def test_the_readme_quotes_the_results() -> None:
         assert f"{row[field]:.0f} µs" in text
     assert f"{sum(fuzzed['cases'] for fuzzed in report['fuzz']['rows']):,} random calls" in text
     for package in ("torch", "triton", "nvcc", "driver"):
-        assert report["versions"][package] in text
+        assert report["versions"][package].rpartition("V")[2] in text
 
 
-def test_results_have_one_row_per_line() -> None:
-    text = RESULTS.read_text()
+@pytest.mark.parametrize("path", [BEFORE, RESULTS], ids=lambda path: path.stem)
+def test_results_have_one_row_per_line(path: Path) -> None:
+    text = path.read_text()
     assert text == record._text(json.loads(text)) + "\n"
     assert text.count("\n") < 150

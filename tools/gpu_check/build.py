@@ -33,7 +33,7 @@ def driver_and_compiler() -> dict[str, str]:
     """Versions that no Python package has."""
     return {
         "driver": _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
-        "nvcc": _said("nvcc", "--version").rpartition("release ")[2].partition("\n")[0],
+        "nvcc": _said("nvcc", "--version").rpartition(" V")[2].partition("\n")[0],
     }
 
 

@@ -1,17 +1,19 @@
-"""The results as tables: on the screen, and of a committed file as the Markdown of docs/gpu.md.
+"""The results as tables: on the screen, and of committed files, the earlier one first, as the Markdown of docs/gpu.md.
 
-python3 -m tools.gpu_check.summary docs/figures/gpu/h200.json
+python3 -m tools.gpu_check.summary docs/figures/gpu/h200-6defdfe.json docs/figures/gpu/h200-c682c9e.json
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import typer
+from rich.console import Console
 
-from mmr_kernels.bench.cases import Case
+from mmr_kernels.bench.cases import KEY, Case
 from mmr_kernels.bench.table import Table, number
 
 Report = dict[str, Any]
@@ -28,6 +30,12 @@ COLUMNS = {
 }
 
 
+#: Of those, what a change of the kernels may change; the loop, which is torch alone, tells one host from another.
+CHANGING = ("Triton", "CUDA", "host, Triton", "host, CUDA", "published loop")
+#: Of a file or a pipe, which has no width of its own.
+WIDTH = 160
+
+
 def timing_table(report: Report, dim: int | None = None) -> Table:
     """Rows of the timing, those with ``dim`` dimensions or all."""
     rows = [row for row in report["timing"]["rows"] if dim in (None, row["dim"])]
@@ -36,9 +44,19 @@ def timing_table(report: Report, dim: int | None = None) -> Table:
     for row in rows:
         if copy:
             row = row | {"floor_us": row["bytes"] / copy / 1e3}
-        name = str(Case(*(row[field] for field in ("groups", "group_size", "dim", "dtype", "scope"))))
+        name = str(Case(*(row[field] for field in KEY)))
         cells.append([name, *(number(row[field]) if field in row else "" for field in COLUMNS.values())])
     return Table("microseconds of a call", ["groups × size × dimensions", *COLUMNS], cells)
+
+
+def change_table(before: Report, after: Report, dim: int) -> Table:
+    """What two runs have in common."""
+    earlier, now = ({row[0]: row[1:] for row in timing_table(report, dim).rows} for report in (before, after))
+    cells = []
+    for name in filter(earlier.get, now):
+        pairs = dict(zip(COLUMNS, zip(earlier[name], now[name], strict=True), strict=True))
+        cells.append([name, *(" → ".join(pairs[column]) if all(pairs[column]) else "" for column in CHANGING)])
+    return Table("microseconds of a call, before and after", ["groups × size × dimensions", *CHANGING], cells)
 
 
 def phase_table(report: Report) -> Table:
@@ -49,22 +67,25 @@ def phase_table(report: Report) -> Table:
 
 def print_report(report: Report) -> None:
     """All that a reader looks for first; the rest is in the JSON."""
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     for name in ("machine", "versions", "commit"):
         print(f"{name}: {report[name]}")
     if report.get("timing", {}).get("rows"):
-        timing_table(report).print()
+        timing_table(report).print(console)
+        print(f"timing: left out: {'; '.join(report['timing']['left_out']) or 'nothing'}")
     for name in ("fuzz", "golden", "sanitizers"):
         for row in report.get(name, {}).get("rows", []):
             print(f"{name}: {row}")
     for phase in report["phases"]:
         for sentence in report[phase["phase"]].get("wrong", []):
             print(f"{phase['phase']}: WRONG: {sentence}")
-    phase_table(report).print()
+    phase_table(report).print(console)
 
 
-def main(path: Path) -> None:
-    """Print the table that docs/gpu.md has."""
-    print(timing_table(json.loads(path.read_text()), dim=1024).markdown())
+def main(before: Path, after: Path) -> None:
+    """Print the tables that docs/gpu.md has."""
+    reports = [json.loads(path.read_text()) for path in (before, after)]
+    print(timing_table(reports[1], dim=1024).markdown(), change_table(*reports, dim=1024).markdown(), sep="\n\n")
 
 
 if __name__ == "__main__":

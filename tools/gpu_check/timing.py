@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -41,13 +43,17 @@ SAMPLES, SECONDS = 25, 0.3
 SLOW_US = 3000
 #: Of the same inputs in one replay, which come from the last cache.
 HOT_CALLS = 8
+#: Of the phase's seconds, what it takes to start and to end.
+STARTS_AND_ENDS = 12
+#: Of a case. One that takes longer is left out, as are those that come after the phase's time.
+MOST_SECONDS = 30
 #: Microseconds of a call until its result is there.
 UNTIL_DONE = {"cuda": gpu.device_clock, "cpu": cold_clock}
 
 
 def run(save: Save, place: Place) -> None:
     """First calls, what the card can do, then one row per case."""
-    end, cases = time.monotonic() + place.seconds * 0.95, DRY_CASES if place.dry else CASES
+    end, cases = time.monotonic() + place.seconds - STARTS_AND_ENDS, DRY_CASES if place.dry else CASES
     result: dict[str, Any] = {"first_calls": [], "rows": [], "left_out": [], "wrong": []}
     kernels = list({(case.sizes[1], case.group_size, case.dtype): case for case in reversed(cases)}.values())
     calls = [(kernels[number :: place.workers], place.device) for number in range(min(place.workers, len(kernels)))]
@@ -58,14 +64,36 @@ def run(save: Save, place: Place) -> None:
     if not place.dry:
         result["card"] = gpu.floors(0.5)
     for case in cases:
-        if time.monotonic() > end:
+        try:
+            with at_most(min(MOST_SECONDS, end - time.monotonic())):
+                row, wrong = timed(case, place.device)
+        except TookTooLong:
             result["left_out"].append(str(case))
-            continue
-        row, wrong = timed(case, place.device)
-        result["rows"].append(row)
-        result["wrong"] += [f"{case}: {sentence}" for sentence in wrong]
+        else:
+            result["rows"].append(row)
+            result["wrong"] += [f"{case}: {sentence}" for sentence in wrong]
         save(result)
-    save(result)
+
+
+class TookTooLong(BaseException):
+    """Not an Exception, which torch.compile would wrap in one of its own."""
+
+
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raise TookTooLong after so many seconds, once the call of torch that runs then has ended."""
+
+    def late(*_: object) -> None:
+        raise TookTooLong
+
+    if seconds <= 0:
+        raise TookTooLong
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def first_calls(save: Save, cases: list[Case], device: str) -> None:

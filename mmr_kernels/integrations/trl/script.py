@@ -33,12 +33,6 @@ class GRPOArguments(GRPOScriptArguments):
         metadata={"help": "The system's message before each prompt; a text after it becomes a user's message."},
     )
 
-    def __post_init__(self) -> None:
-        if isinstance(self.reward_funcs, str):  # in a config file, one needs no list
-            self.reward_funcs = [self.reward_funcs]
-        if not all(isinstance(name, str) for name in self.reward_funcs or []):
-            raise TypeError(f"reward_funcs takes names, got {self.reward_funcs}")
-
 
 class Options(NamedTuple):
     """All that the command line takes, by TRL's kinds."""
@@ -122,9 +116,9 @@ def parse(arguments: list[str]) -> Options:
     first.add_argument("--config", type=Path)
     found, words = first.parse_known_args(arguments)
     if found.config is not None:
-        options = recipe.read(found.config, {"env", *(each.name for kind in KINDS for each in fields(kind))})
-        os.environ.update(recipe.environment(options.pop("env", {}), found.config))
-        parser.set_defaults_with_config(**options)
+        defaults = recipe.read(found.config, {"env", *(each.name for kind in KINDS for each in fields(kind))})
+        os.environ.update(recipe.environment(defaults.pop("env", {}), found.config))
+        parser.set_defaults_with_config(**defaults)
     try:
         options = Options(*parser.parse_args_into_dataclasses(words))
     except (AttributeError, LookupError) as error:  # the configs use a config file's values as they come
@@ -153,7 +147,11 @@ def parse(arguments: list[str]) -> Options:
 def _rewards(script: GRPOArguments) -> list[Any]:
     """A name of a model, or a function, each; the model first, as in ``trl grpo``."""
     models = [script.reward_model_name_or_path] if script.reward_model_name_or_path else []
-    return [*models, *(_reward(name) for name in script.reward_funcs or [])]
+    names = script.reward_funcs or []
+    names = [names] if isinstance(names, str) else names  # in a config file, one needs no list
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"reward_funcs takes names, got {names}")
+    return [*models, *map(_reward, names)]
 
 
 def _reward(name: str) -> Any:

@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +79,8 @@ def check_outputs(*outputs: tuple[str, Path | None, tuple[str, ...]]) -> None:
                 raise InputError(f"{option} {path} is a folder; name a file")
             if path.exists() and not path.is_file():
                 raise InputError(f"{option} {path} is a device or a pipe; name a file")
+        if os.path.islink(os.path.realpath(path)):
+            raise InputError(f"{option} {path} is a link that leads to itself; name a file")
         if path.suffix not in takes:
             raise InputError(f"{path}: the name must end in {' or '.join(takes)}")
         if (other := seen.setdefault(os.path.realpath(path), option)) != option:
@@ -102,10 +104,10 @@ def replacing(paths: list[Path]) -> Iterator[dict[Path, Path]]:
             with naming(path):
                 for folder in [each for each in target.parents if not each.exists()][::-1]:
                     folder.mkdir()
-                    undo.callback(_remove_if_empty, folder)
+                    undo.callback(_try, folder.rmdir)  # of an empty one
                 target.exists()  # which refuses a name that is too long
                 temporary = target.with_name(f".mmr-kernels-{os.getpid()}{target.suffix}")
-                undo.callback(temporary.unlink, missing_ok=True)
+                undo.callback(_try, temporary.unlink)
                 temporary.touch()
             temporaries[path] = temporary
         yield temporaries
@@ -114,6 +116,6 @@ def replacing(paths: list[Path]) -> Iterator[dict[Path, Path]]:
                 os.replace(temporaries[path], target)
 
 
-def _remove_if_empty(folder: Path) -> None:
+def _try(remove: Callable[[], None]) -> None:
     with contextlib.suppress(OSError):
-        folder.rmdir()
+        remove()

@@ -33,12 +33,12 @@ def read_rows(source: Source, numbers: Collection[str]) -> Iterator[tuple[str, R
         if source.format == ".parquet":
             yield from _read_parquet(source)
             return
-        with io.BufferedReader(
-            pa.input_stream(str(source.path), compression="gzip" if source.compressed else None)
-        ) as file:
-            yield from (
-                _read_csv(source.name, file, numbers) if source.format == ".csv" else _read_jsonl(source.name, file)
-            )
+        stream = pa.input_stream(str(source.path), compression="gzip" if source.compressed else None)
+        with io.BufferedReader(stream) as file:
+            if source.format == ".csv":
+                yield from _read_csv(source.name, file, numbers)
+            else:
+                yield from _read_jsonl(source.name, file)
 
 
 def write_rows(path: Path, rows: Iterable[Row], temporary: Path) -> None:

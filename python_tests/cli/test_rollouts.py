@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,9 @@ def test_no_reward_at_all_is_nan(tmp_path: Path, value: float | None) -> None:
     ("line", "words"),
     [
         (b"{not json", "not JSON .* takes one JSON object"),
+        (b'{"a": 1, oops}', r"not JSON \([A-Za-z ]+, at character 10\); a line takes"),
+        ({"messages": "talk"}, "'messages' takes a list of messages, got str"),
+        ({"messages": [{"role": "user", "content": "p"}]}, "'messages' takes an answer after the last message of"),
         (b'{"group": "\xff"}', "not JSON .* takes one JSON object"),
         ([1, 2], "takes one JSON object, got list"),
         ({"group": "a", "reward": 1.0}, "takes 'completion', found only 'group', 'reward'"),
@@ -194,3 +199,70 @@ def test_a_completions_table_of_trl(tmp_path: Path) -> None:
     assert rollouts.labels == ["7 · p", "7 · q"]
     with pytest.raises(InputError, match=r"row 1: takes 'reward'.*'accuracy_reward'.*--reward NAME"):
         read_rollouts(path, {"reward": 1.0})
+
+
+def test_other_names_as_verl_dumps_them(tmp_path: Path) -> None:
+    path = tmp_path / "7.jsonl"
+    rows = [{"input": text, "output": text * 2, "score": 1.0, "step": step} for text in "pq" for step in (1, 2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rollouts = read_rollouts(path, {"score": 2.0}, completion="output", group=("input",))
+    assert (rollouts.offsets, rollouts.rewards[0], rollouts.labels) == ([0, 2, 4], 2.0, ["p", "q"])
+    assert rollouts.texts() == ["pp", "pp", "qq", "qq"]
+    assert read_rollouts(path, {"score": 1.0}, completion="output", group=("step", "input")).offsets == [0, 1, 2, 3, 4]
+    with pytest.raises(InputError, match=r"7\.jsonl:1: takes 'group' or 'prompt', found only 'input'.*--group NAME"):
+        read_rollouts(path, {"score": 1.0}, completion="output")
+
+
+def test_messages_of_openai_are_prompt_and_completion(tmp_path: Path) -> None:
+    asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "p"}]
+    answers = [[{"role": "assistant", "content": None}, {"role": "tool", "content": text}] for text in "ab"]
+    rows = [{"messages": [*asked, *answer], "reward": 1.0} for answer in answers]
+    rows.append({"messages": [{"role": "user", "content": "q"}, *answers[0]], "reward": 0.0})
+    rollouts = read(tmp_path, rows)
+    assert (rollouts.offsets, rollouts.labels) == ([0, 2, 3], ["p", "q"])
+    assert rollouts.texts() == ["\na", "\nb", "\na"]
+
+
+def test_escape_bytes_of_prompts_are_not_shown(tmp_path: Path) -> None:
+    row = {"prompt": "a\x1b]0;title\x07\x9b31m\u202eb\r\nc" + "x" * 1000, "completion": "x", "reward": 1.0}
+    (label,) = read(tmp_path, [row]).labels
+    assert label.startswith("a\ufffd]0;title\ufffd\ufffd31m\ufffdb cxx")
+    assert label.isprintable()
+
+
+CSV = 'group,completion,reward,note\n1,"a ""b""\n, c",1,\n01,7,,x\n1,,True,\n'
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_csv_and_compressed_files(pack: Callable[[bytes], bytes], mark: str, tmp_path: Path) -> None:
+    path = tmp_path / ("r.csv" if pack is bytes else "r.csv.gz")
+    path.write_bytes(pack((mark + CSV).encode()))
+    rollouts = read_rollouts(path, {"reward": 1.0})
+    assert (rollouts.offsets, rollouts.texts()) == ([0, 2, 3], ['a "b"\n, c', "", "7"])
+    assert rollouts.rewards[:2] == [1.0, 1.0]
+    assert math.isnan(rollouts.rewards[2])
+
+
+def test_a_long_field_of_csv_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("group,completion,reward\n1," + "x" * 3_000_000 + ",1\n")
+    assert len(read_rollouts(path, {"reward": 1.0}).texts()[0]) == 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("r.csv", CSV.encode() + b"1,x,high,\n", r"r\.csv:6: 'reward' takes a number or null, got str 'high'"),
+        ("r.csv", CSV.encode() + b"1,x\n", r"r\.csv:6: takes 4 fields"),
+        ("r.csv", CSV.encode() + b"1,x,1,,,\n", r"r\.csv:6: takes 4 fields"),
+        ("r.csv", b"\xff\n1", r"r\.csv:1: not CSV"),
+        ("r.jsonl.gz", b"{}", r"r\.jsonl\.gz: .*header"),
+        ("r.jsonl.gz", gzip.compress(b'{"group": 1}' * 99)[:-9], r"r\.jsonl\.gz: .*[Tt]runcated"),
+        ("r.parquet.gz", b"", r"and \.gz after \.jsonl or \.csv"),
+    ],
+)
+def test_bad_files_of_other_kinds_are_named(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        read_rollouts(tmp_path / name, {"reward": 1.0})

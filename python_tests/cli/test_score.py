@@ -6,7 +6,12 @@ import importlib
 import itertools
 import json
 import math
+import os
 import re
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +25,7 @@ from mmr_kernels import MMRResult, memory, mmr_advantages
 from mmr_kernels.cli import app, rows, scoring
 from mmr_kernels.cli.files import InputError, replacing
 from mmr_kernels.cli.rows import write_rows
+from mmr_kernels.cli.scoring import score_rollouts
 from mmr_kernels.embedders import LexicalEmbedder
 from mmr_kernels.settings import settings
 
@@ -351,3 +357,110 @@ def test_a_scope_too_large_for_memory_is_said_before_embedding(monkeypatch: pyte
     assert re.match(
         r"Error: --scope batch: similarities among \d+ completions of one scope take \d+ bytes", result.output
     )
+
+
+def test_stdin_is_read_as_a_file_is(tmp_path: Path) -> None:
+    out = tmp_path / "scores.jsonl"
+    done = runner.invoke(app, ["score", "-", "--out", str(out)], input=SAMPLE.read_bytes())
+    assert done.exit_code == 0, done.output
+    assert len(rows_of(out)) == 48
+    bad = runner.invoke(app, ["score", "-"], input="[]")
+    assert bad.stderr == "Error: -:1: a line takes one JSON object, got list\n"
+
+
+def test_a_pipe_is_read_as_a_file_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(SAMPLE.read_bytes(),))
+    writer.start()
+    result = run(pipe, "--out", tmp_path / "scores.jsonl")
+    writer.join()
+    assert result.exit_code == 0, result.output
+    assert len(rows_of(tmp_path / "scores.jsonl")) == 48
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to("folder/scores.jsonl")
+    assert run(SAMPLE, "--out", tmp_path / "link.jsonl").exit_code == 0
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len(rows_of(tmp_path / "folder" / "scores.jsonl")) == 48
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("link.jsonl", "--out {} is a link that leads to itself"),
+        ("pipe.jsonl", "--out {} is a device or a pipe"),
+        ("x" * 250 + ".jsonl", "--out {}: File name too long"),
+        ("new/" + "x" * 250 + ".jsonl", "{}: File name too long"),
+        ("file/scores.jsonl", "{}: Not a directory"),
+        ("link.jsonl/scores.jsonl", "{}: "),
+        ("/proc/scores.jsonl", "{}: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    (tmp_path / "link.jsonl").symlink_to("link.jsonl")
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    monkeypatch.setattr(importlib.import_module("mmr_kernels.cli.score"), "read_rollouts", None)
+    result = run(SAMPLE, "--out", tmp_path / name)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: " + words.format(tmp_path / name)), result.stderr
+    assert result.stderr.count("\n") == 1
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def read_rollouts(*_: Any) -> None:
+        assert list(tmp_path.rglob(".mmr-kernels-*"))
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(importlib.import_module("mmr_kernels.cli.score"), "read_rollouts", read_rollouts)
+    before = signal.getsignal(number)
+    assert run(SAMPLE, "--out", tmp_path / "new" / "scores.jsonl").exit_code == 128 + number
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("rows", [96, 1])
+def test_rows_that_come_or_go_while_it_works_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    source = tmp_path / "changing.jsonl"
+    source.write_text(SAMPLE.read_text())
+
+    def score_then_change(*given: Any) -> Any:
+        source.write_text("".join((SAMPLE.read_text() * 2).splitlines(keepends=True)[:rows]))
+        return score_rollouts(*given)
+
+    monkeypatch.setattr(importlib.import_module("mmr_kernels.cli.score"), "score_rollouts", score_then_change)
+    result = run(source, "--out", tmp_path / "scores.jsonl")
+    assert result.stderr == f"Error: {source}: other rows came or went while it was scored\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["changing.jsonl"]
+
+
+def test_types_are_those_of_the_whole_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "BATCH", 1)
+    values: list[dict[str, Any]] = [{}, {"a": 1, "b": [None]}, {"a": 0.5, "b": ["x"]}, {"b": None, "c": "x"}]
+    path = tmp_path / "scores.parquet"
+    with replacing([path]) as temporaries:
+        write_rows(path, values, temporaries[path])
+    assert rows_of(path) == [{"a": None, "b": None, "c": None} | row for row in values]
+    with pytest.raises(InputError, match=r"scores\.parquet: Parquet can't hold these rows"), replacing([path]) as again:
+        write_rows(path, [{"a": 1}, {"a": "x"}], again[path])
+
+
+def test_a_terminal_of_another_encoding_and_escape_bytes(tmp_path: Path) -> None:
+    source = written(tmp_path / "r.jsonl", [{"prompt": "λ \x1b[31m", "completion": "x", "reward": 1.0}] * 2)
+    words = [sys.executable, "-m", "mmr_kernels", "score", str(source)]
+    done = subprocess.run(words, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True)
+    assert b"? ?[31m" in done.stdout
+    assert b"\x1b" not in done.stdout
+    source.write_text('{"prompt": "p", "completion": "x", "\x1b[31m": 1}'.replace("\x1b", "\\u001b"))
+    assert "\x1b" not in run(source).stderr
+    assert "\x1b" not in run(tmp_path / "\x1b[31m.jsonl").stderr

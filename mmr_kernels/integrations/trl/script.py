@@ -34,12 +34,6 @@ class GRPOArguments(GRPOScriptArguments):
         metadata={"help": "The system's message before each prompt; a text after it becomes a user's message."},
     )
 
-    def __post_init__(self) -> None:
-        given: Any = self.reward_funcs
-        self.reward_funcs: Any = [given] if isinstance(given, str) else given  # in a config file, one needs no list
-        if not all(isinstance(name, str) for name in self.reward_funcs or []):
-            raise TypeError(f"reward_funcs takes names, got {self.reward_funcs}")
-
 
 class Options(NamedTuple):
     """All that the command line takes, by TRL's kinds."""
@@ -154,7 +148,11 @@ def parse(arguments: list[str]) -> Options:
 def _rewards(script: GRPOArguments) -> list[Any]:
     """A name of a model, or a function, each; the model first, as in ``trl grpo``."""
     models = [script.reward_model_name_or_path] if script.reward_model_name_or_path else []
-    return [*models, *(_reward(name) for name in script.reward_funcs or [])]
+    names = script.reward_funcs or []
+    names = [names] if isinstance(names, str) else names  # in a config file, one needs no list
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"reward_funcs takes names, got {names}")
+    return [*models, *map(_reward, names)]
 
 
 def _reward(name: str) -> Any:

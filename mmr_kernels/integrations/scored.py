@@ -49,8 +49,7 @@ def _unusable(rewards: Tensor, embeddings: Tensor | None) -> Tensor:
     if embeddings is None:
         return torch.zeros_like(rewards, dtype=torch.bool)
     squares = embeddings.to(torch.float32).square().sum(dim=1)  # as docs/contract.md has it
-    # Of a completion that isn't valid there may be nothing to embed, and it matters to no other.
-    unusable = rewards.isfinite() & ~(squares.isfinite() & (squares > 0))
+    unusable = ~(squares.isfinite() & (squares > 0))
     if unusable.any():
         # The same words each time, so that Python shows them once.
         warnings.warn(

@@ -156,8 +156,9 @@ def test_tokens_that_the_policy_didnt_write_are_not_embedded(embedder: str, tmp_
     torch.testing.assert_close(used[0], used[1], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("embedder", ["lexical", "policy"])
 @pytest.mark.parametrize("masked", [True, False])
-def test_a_truncated_completion_out_of_the_loss_is_not_valid(masked: bool, tmp_path: Path) -> None:
+def test_a_truncated_completion_out_of_the_loss_is_not_valid(masked: bool, embedder: str, tmp_path: Path) -> None:
     """The first completion is its finished twin without the end."""
 
     class Truncating(tiny.GivenCompletions):
@@ -167,12 +168,13 @@ def test_a_truncated_completion_out_of_the_loss_is_not_valid(masked: bool, tmp_p
                 rollout[name][0] = rollout[name][0][:-1]
             return rollout
 
-    args = tiny.config(tmp_path, mask_truncated_completions=masked)
+    args = tiny.config(tmp_path, mask_truncated_completions=masked, mmr_embedder=embedder)
     trainer = tiny.trainer(args, REWARDS, rollout_func=Truncating())
     used = tiny.batch(trainer, 8)["advantages"]
     if masked:
-        unscored = tiny.batch(tiny.trainer(tiny.config(tmp_path), [None, *REWARDS[1:]]), 8)["advantages"]
-        assert torch.equal(used, unscored)
+        unscored = tiny.batch(tiny.trainer(tiny.config(tmp_path, mmr_embedder=embedder), [None, *REWARDS[1:]]), 8)
+        torch.testing.assert_close(used, unscored["advantages"], rtol=1e-5, atol=1e-5)
+    assert trainer._metrics["train"]["mmr/unusable_embeddings"] == [0]
     assert trainer.mmr_scored.selection_rank[0] == (-1 if masked else 0)
 
 

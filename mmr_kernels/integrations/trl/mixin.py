@@ -195,7 +195,7 @@ class MMRMixin(Trainer):
             texts = self.processing_class.batch_decode(rows, skip_special_tokens=True)
         else:
             texts = [generated_text(completion) for completion in rewarded.completions]
-        return embed_distinct(
+        vectors = embed_distinct(
             self._mmr_embedder,
             texts,
             ids,
@@ -203,6 +203,8 @@ class MMRMixin(Trainer):
             max_tokens=self._mmr.mmr_embedder_max_tokens,
             device=self.accelerator.device,
         )
+        # A completion without such a token isn't valid, and its vector no fault of the embedder.
+        return vectors.masked_fill(~own.any(dim=1, keepdim=True), 1.0)
 
     def _lam(self, rewards: Tensor, mode: str) -> Any:
         """λ as the op takes it, averaged over training where the options ask for that; the average is in checkpoints.

@@ -9,12 +9,12 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from mmr_kernels.cli.files import InputError, Source, naming
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]
 
@@ -29,6 +29,8 @@ def read_rows(source: Source, numbers: Collection[str]) -> Iterator[tuple[str, R
 
     ``numbers`` are the fields that hold numbers in formats that know only texts.
     """
+    import pyarrow as pa
+
     with naming(source.name):
         if source.format == ".parquet":
             yield from _read_parquet(source)
@@ -116,6 +118,9 @@ def _number(text: str) -> Any:
 
 
 def _read_parquet(source: Source) -> Iterator[tuple[str, Row]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     number = 0
     try:
         with pq.ParquetFile(source.path) as file:
@@ -128,6 +133,9 @@ def _read_parquet(source: Source) -> Iterator[tuple[str, Row]]:
 
 
 def _write_parquet(temporary: Path, path: Path, rows: Iterable[Row]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         schema = pa.schema([])
         for columns in _columns(path, rows):
@@ -142,6 +150,8 @@ def _write_parquet(temporary: Path, path: Path, rows: Iterable[Row]) -> None:
 
 def _columns(path: Path, rows: Iterable[Row], schema: pa.Schema | None = None) -> Iterator[dict[str, pa.Array]]:
     """Columns of some rows at a time: of those that the rows have, or of the schema."""
+    import pyarrow as pa
+
     rest = iter(rows)
     while batch := list(itertools.islice(rest, BATCH)):
         columns = {}

@@ -46,7 +46,7 @@ HOT_CALLS = 8
 #: Of the phase's seconds, what it takes to start and to end.
 STARTS_AND_ENDS = 12
 #: Of a case. One that takes longer is left out, as are those that come after the phase's time.
-MOST_SECONDS = 30
+MOST_SECONDS = 60
 #: Microseconds of a call until its result is there.
 UNTIL_DONE = {"cuda": gpu.device_clock, "cpu": cold_clock}
 

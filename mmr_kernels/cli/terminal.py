@@ -31,12 +31,14 @@ def replace_what_it_lacks() -> None:
 
 @contextmanager
 def cleaning_up_when_stopped() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as an exception does, so that it removes its temporary files."""
+    """SIGTERM and SIGHUP end the block as an exception does, so that it removes its temporary files; not where they are
+    ignored, as under nohup."""
 
     def stop(number: int, frame: Any) -> NoReturn:
         sys.exit(128 + number)
 
-    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, stop) for each in heeded}
     try:
         yield
     finally:

@@ -120,7 +120,7 @@ def test_later_files_win_and_places_are_relative_to_the_recipe(tmp_path: Path) -
         ("beta: [", 'mine.yaml", line 1'),
         ("env: 3", "mine.yaml: env takes lines of NAME: VALUE, got 3"),
         ("metric_for_best_model: 3", "mine.yaml: a value is of the wrong kind"),
-        ("reward_funcs: [3]", "reward_funcs takes names, got [3]"),
+        ("{reward_funcs: [3], dataset_name: x, model_name_or_path: x}", "reward_funcs takes names, got [3]"),
         ("learning_rate: fast", "--learning-rate: invalid float value: 'fast'"),
         ("datasets: [{pth: x}]", "unexpected keyword argument 'pth'"),
         ("extends: [other.yaml]", "other.yaml"),

@@ -30,8 +30,9 @@ def page() -> str:
         "# Results",
         "Written by `python -m bench.results` from `docs/figures/*.json`, where the rest of the rows are."
         " [benchmark.md](benchmark.md) says how to read them; times are microseconds.",
-        "All of them were measured at commit 6defdfe, where a call without details had a shorter road through the op (6 µs"
-        " for one small group). The table of the README is of the present road; `make bench-figures` measures the rest anew.",
+        "All of them were measured at commit 6defdfe, where a call without details had a shorter road through the op"
+        " (6 µs for one small group). The README's table is of the present road; `make bench-figures` measures the rest"
+        " anew.",
         "## The op, its baselines and its peers",
         *_source(report),
         "![Time and ratio to bmm against groups, group size and candidates](figures/bench.png)",

@@ -32,10 +32,9 @@ def check_tensor(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
     if value.layout is not torch.strided or value.is_nested:
         raise TypeError(f"{name} must be a dense tensor, got {'a nested one' if value.is_nested else value.layout}")
-    if type(value).__name__ in ("DTensor", "MaskedTensor"):  # by name: DTensor's module takes a second to import
-        raise TypeError(
-            f"{name} must be a plain tensor, got a {type(value).__name__}; pass its values, and a mask as valid"
-        )
+    kind = type(value)  # by its name, because DTensor's module takes a second to import
+    if kind is not Tensor and kind.__name__ in ("DTensor", "MaskedTensor"):
+        raise TypeError(f"{name} must be a plain tensor, got a {kind.__name__}; pass its values, and a mask as valid")
 
 
 def check_device(name: str, tensor: Tensor, rewards: Tensor) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EMPTY_MODULE = """
 #include <Python.h>
 static PyModuleDef definition = {{PyModuleDef_HEAD_INIT, "{0}"}};

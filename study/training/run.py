@@ -30,8 +30,8 @@ LOGGED = ("reward", "entropy", "mmr/lambda", "mmr/similarity_mean", "mmr/equal_r
 class Shuffled(MMRGRPOTrainer):
     """MMR whose embeddings are dealt out anew within each group: as similar as the real ones, but of other texts."""
 
-    def _embed(self, completions: list[Any], completion_ids: list[list[int]]) -> Any:
-        embeddings = super()._embed(completions, completion_ids)
+    def _embed(self, *generated: Any) -> Any:
+        embeddings = super()._embed(*generated)
         groups = embeddings.view(-1, GROUP_SIZE, embeddings.shape[-1])
         order = torch.rand(groups.shape[:2]).argsort(dim=1)
         return groups.gather(1, order.unsqueeze(-1).expand_as(groups)).reshape(embeddings.shape)

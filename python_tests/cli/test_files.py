@@ -189,15 +189,24 @@ def test_what_cannot_be_written_is_said_before_any_work(
 def test_a_signal_leaves_no_temporary_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
+    seen: list[Path] = []
+
     def read_rollouts(*_: Any) -> None:
-        assert list(tmp_path.rglob(".mmr-kernels-*"))
+        seen.extend(tmp_path.rglob(".mmr-kernels-*"))
         signal.raise_signal(number)
+        raise InputError("went on")
 
     monkeypatch.setattr(importlib.import_module("mmr_kernels.cli.score"), "read_rollouts", read_rollouts)
-    before = signal.getsignal(number)
-    assert run(SAMPLE, "--out", tmp_path / "new" / "scores.jsonl").exit_code == 128 + number
-    assert not list(tmp_path.iterdir())
-    assert signal.getsignal(number) == before
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        assert run(SAMPLE, "--out", tmp_path / "new" / "scores.jsonl").exit_code == 128 + number
+        assert len(seen) == 1
+        assert not list(tmp_path.iterdir())
+        assert signal.getsignal(number) == signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN)  # as nohup does
+        assert run(SAMPLE).stderr == "Error: went on\n"
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("rows", [96, 1])

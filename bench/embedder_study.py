@@ -29,7 +29,8 @@ from torch import Tensor
 
 from mmr_kernels.bench.record import record, write
 from mmr_kernels.bench.table import Table
-from mmr_kernels.cli.files import read_rows
+from mmr_kernels.cli.files import opened
+from mmr_kernels.cli.rows import read_rows
 from mmr_kernels.embedders import LexicalEmbedder
 from mmr_kernels.embedders.lexical import TOKEN, WORD
 
@@ -61,8 +62,9 @@ class Pairs(NamedTuple):
 def read_groups(path: Path, limit: int | None) -> list[list[str]]:
     """Completions of the first ``limit`` groups."""
     groups: dict[object, list[str]] = {}
-    for _, row in read_rows(path):
-        groups.setdefault(row["group"], []).append(row["completion"])
+    with opened(path) as source:
+        for _, row in read_rows(source, numbers=()):
+            groups.setdefault(row["group"], []).append(row["completion"])
     return list(groups.values())[:limit]
 
 

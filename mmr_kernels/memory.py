@@ -28,7 +28,7 @@ def check_room(problem: Problem, padded: bool = False) -> None:
         MemoryError: as ``check_room_for``.
     """
     count = problem.num_completions
-    if problem.options.method in METHODS_OF_REWARDS_ALONE:
+    if count <= SMALL or problem.options.method in METHODS_OF_REWARDS_ALONE:
         return
     blocks, members = 1, largest_scope(problem)
     if padded:

@@ -10,7 +10,7 @@ import torch
 
 from mmr_kernels.backends.extension import arguments
 from mmr_kernels.backends.host import Host
-from mmr_kernels.memory import SMALL, check_room, largest_scope, no_room
+from mmr_kernels.memory import check_room, largest_scope, no_room
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 
@@ -33,8 +33,7 @@ def why_not(problem: Problem, host: Host) -> str | None:
 
 def run(problem: Problem) -> MMRResult:
     """Fill fresh outputs; the GIL is released and ``torch.get_num_threads()`` threads work."""
-    if problem.rewards.numel() > SMALL:
-        check_room(problem)
+    check_room(problem)
     outputs = allocate_outputs(problem)
     module = _extension()
     try:

@@ -6,7 +6,7 @@ import torch
 
 from mmr_kernels import reference
 from mmr_kernels.backends.host import Host
-from mmr_kernels.memory import SMALL, check_room
+from mmr_kernels.memory import check_room
 from mmr_kernels.problem import ASKED_FOR, NOTHING, MMRResult, Problem
 
 
@@ -23,8 +23,7 @@ def why_not(problem: Problem, host: Host) -> str | None:
 @torch.no_grad()
 def run(problem: Problem) -> MMRResult:
     """Compute with ``reference.mmr``; its layouts are index tables, made here without reading a device's values."""
-    if problem.rewards.numel() > SMALL:
-        check_room(problem, padded=True)
+    check_room(problem, padded=True)
     with torch.autocast(problem.rewards.device.type, enabled=False):  # the similarities are float32 everywhere
         return _run(problem)
 

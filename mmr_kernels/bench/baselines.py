@@ -1,7 +1,7 @@
 """Baselines of the op in eager PyTorch: the published way and a batched version.
 
-Sigmoid λ, ``first_pick="reward"``, scale "group", uniform groups, either scope. Both return what they compute on the
-way anyway, advantages and reweighted rewards, so that they can be checked as the backends are.
+Sigmoid λ, ``first_pick="reward"``, scale "group", uniform groups, either scope. The loop and the batched version return
+what they compute on the way anyway, advantages and reweighted rewards, so that they can be checked as the backends are.
 """
 
 from __future__ import annotations
@@ -9,7 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmr_kernels.bench.cases import Inputs
+from mmr_kernels.bench.measure import Call
+
 EPS = 1e-4
+
+
+def bmm(inputs: Inputs) -> Call:
+    """The similarity alone, as ``torch.bmm`` forms it: no norms, nothing picked."""
+    embeddings = inputs.embeddings.view(inputs.case.sizes)
+    return lambda: torch.bmm(embeddings, embeddings.transpose(1, 2))
 
 
 def loop(rewards: Tensor, embeddings: Tensor, scope: str = "group") -> tuple[Tensor, Tensor]:

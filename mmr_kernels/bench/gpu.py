@@ -100,12 +100,14 @@ def floors(seconds: float, device: str = "cuda") -> dict[str, Any]:
     return {"copy_gb_per_s": 2 * data.nbytes / copy / 1e3, "launch_us": launch}
 
 
-def against_floor(inputs: Inputs, median_us: float, copy_gb_per_s: float) -> dict[str, float]:
-    """Bandwidth achieved, and how many times the floor, which is the bytes over the copy's bandwidth, a time is.
+def bytes_moved(inputs: Inputs) -> int:
+    """Those that the whole op must move: embeddings and rewards in, advantages out, once each."""
+    return inputs.embeddings.nbytes + 2 * inputs.rewards.nbytes
 
-    The bytes are those that the whole op must move: embeddings and rewards in, advantages out, once each.
-    """
-    moved = inputs.embeddings.nbytes + 2 * inputs.rewards.nbytes
+
+def against_floor(inputs: Inputs, median_us: float, copy_gb_per_s: float) -> dict[str, float]:
+    """Bandwidth achieved, and how many times the floor, which is the bytes over the copy's bandwidth, a time is."""
+    moved = bytes_moved(inputs)
     floor_us = moved / copy_gb_per_s / 1e3
     return {
         "bytes": moved,

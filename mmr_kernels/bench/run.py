@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mmr_kernels.bench import gpu
+from mmr_kernels.bench import baselines, gpu
 from mmr_kernels.bench.cases import KEY, SEED, Case, Inputs, Sweep, make_inputs
 from mmr_kernels.bench.exponents import exponents
 from mmr_kernels.bench.measure import Call, Clock, interleaved, ratio, summary, wall_clock
@@ -63,7 +63,7 @@ class Run:
         for provider in providers:
             if (checked := self._checked(provider, inputs)) is not None:
                 trial, call = checked
-                calls = {BMM: gpu.captured(_bmm, inputs) if provider.captured else _bmm(inputs)}
+                calls = {BMM: gpu.captured(baselines.bmm, inputs) if provider.captured else baselines.bmm(inputs)}
                 if ours is not None and provider.kind != "ours":
                     calls[ours[0]] = ours[1]
                 calls[provider.name] = call
@@ -165,11 +165,6 @@ def run(
         "left_out": measured.left_out,
         "gpu": measured.gpu,
     }
-
-
-def _bmm(inputs: Inputs) -> Call:
-    embeddings = inputs.embeddings.view(inputs.case.sizes)
-    return lambda: torch.bmm(embeddings, embeddings.transpose(1, 2))
 
 
 def _work(case: Case) -> tuple[str, int, Case]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmr_kernels.cli.files import InputError, Source
 from mmr_kernels.cli.rollouts import Fields, Rollouts
 from mmr_kernels.cli.rows import Row, read_rows
+from mmr_kernels.options import METHODS_OF_REWARDS_ALONE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +67,7 @@ def _check_room(offsets: list[int], options: dict[str, Any]) -> None:
     from mmr_kernels.memory import check_room_for
 
     sizes = torch.tensor(offsets).diff()
-    if options["method"] != "none" and len(sizes):
+    if options["method"] not in METHODS_OF_REWARDS_ALONE and len(sizes):
         members = sizes.sum() if options["scope"] == "batch" else sizes.max()
         try:
             check_room_for(int(members), sizes.device)

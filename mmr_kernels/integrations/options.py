@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from mmr_kernels.embedders import EMBEDDERS, Embedder, TokenEmbedder, as_embedder
-from mmr_kernels.options import check, quoted
+from mmr_kernels.options import METHODS_OF_REWARDS_ALONE, check, quoted
 from mmr_kernels.schedule import LinearSchedule
 from mmr_kernels.settings import checked, settings
 
@@ -90,8 +90,9 @@ class MMROptions(_OpOptions):
         return {each.name: getattr(self, f"mmr_{each.name}") for each in _OF_THE_OP}
 
     def embedder(self, given: Any, policy: Callable[[], nn.Module]) -> Embedder | None:
-        """The embedder that was given to the trainer, else the one that the config names; None for plain GRPO."""
-        if self.mmr_method == "none":
+        """The embedder that was given to the trainer, else the one that the config names; None where the method
+        needs no similarities."""
+        if self.mmr_method in METHODS_OF_REWARDS_ALONE:
             return None
         return as_embedder(
             self.mmr_embedder if given is None else given,

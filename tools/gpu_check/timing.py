@@ -110,8 +110,8 @@ def first_calls(save: Save, cases: list[Case], device: str) -> None:
 def timed(case: Case, device: str) -> tuple[dict[str, Any], list[str]]:
     """All of one case, and what is wrong with its results."""
     inputs, until_done, wrong = make_inputs(case, device), UNTIL_DONE[device], []
-    row = _sizes(case) | {"bytes": inputs.embeddings.nbytes + 2 * inputs.rewards.nbytes}
-    row["bmm_us"], row["inputs"] = _on_device(_bmm, inputs, device)
+    row = _sizes(case) | {"bytes": gpu.bytes_moved(inputs)}
+    row["bmm_us"], row["inputs"] = _on_device(baselines.bmm, inputs, device)
     for backend in BACKENDS:
         prepare = partial(_advantages, backend=backend)
         call = prepare(inputs)
@@ -143,11 +143,6 @@ def _advantages(inputs: Inputs, backend: Any) -> Call:
 
 def _baseline(inputs: Inputs, function: Any) -> Call:
     return lambda: function(inputs.rewards, inputs.embeddings, inputs.case.scope)
-
-
-def _bmm(inputs: Inputs) -> Call:
-    flat = inputs.embeddings.reshape(inputs.case.sizes)
-    return lambda: torch.bmm(flat, flat.transpose(1, 2))
 
 
 def _on_device(prepare: Callable[[Inputs], Call], inputs: Inputs, device: str) -> tuple[float, int]:

@@ -258,7 +258,7 @@ def test_a_long_field_of_csv_is_read(tmp_path: Path) -> None:
         ("r.csv", CSV.encode() + b"1,x,1,,,\n", r"r\.csv:6: takes 4 fields"),
         ("r.csv", b"\xff\n1", r"r\.csv:1: not CSV"),
         ("r.jsonl.gz", b"{}", r"r\.jsonl\.gz: .*header"),
-        ("r.jsonl.gz", gzip.compress(b'{"group": 1}' * 99)[:-9], r"r\.jsonl\.gz: .*[Tt]runcated"),
+        ("r.jsonl.gz", gzip.compress(b'{"group": 1}' * 99, mtime=0)[:-9], r"r\.jsonl\.gz: .*[Tt]runcated"),
         ("r.parquet.gz", b"", r"and \.gz after \.jsonl or \.csv"),
     ],
 )

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmr_kernels import checks, reference
+from mmr_kernels import checks
 from mmr_kernels.options import LAMBDA_MODES, NUMBERS, check, plain, quoted
+from mmr_kernels.reference import methods
 
 
 def raw_lambda(
@@ -44,7 +45,7 @@ def raw_lambda(
         member = member & valid
     if rewards.dim() == 1:
         rows, member = rows.unsqueeze(0), member.unsqueeze(0)
-    lam = reference.scope_lambda(rows, member, mode, 0.0, temperature, diversity=1.0)
+    lam = methods.scope_lambda(rows, member, mode, 0.0, temperature).squeeze(-1)
     return lam.where(member.any(-1), math.nan)
 
 

@@ -234,6 +234,7 @@ MMR_DEVICE float new_reward(const Problem &p, float reward, float density) {
     switch (p.method) {
         case Method::smi: return reward / (density + density_guard);  // submodular mutual information (DRA-GRPO)
         case Method::none: return reward;
+        case Method::share: case Method::unique: case Method::partition: case Method::dpp:
         case Method::mmr: break;
     }
     return NAN;

@@ -1,6 +1,6 @@
 """Sections 5 and 7 of the contract (docs/contract.md) in plain PyTorch: advantages, and the signal.
 
-All are over rows, one per group, of M places: r is (groups, M), and ``member`` says which places hold a valid completion.
+All are over rows, one per group, of M places: r is (groups, M), and ``member`` says which hold a valid completion.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def advantages(
     eps: float,
     degenerate: str,
 ) -> Tensor:
-    """Section 5: ``new`` are the new rewards, ``n`` the counts, which methods that weigh use, ``diversity`` one per row."""
+    """Section 5, from the new rewards and ``n``, the counts, which methods that weigh use; ``diversity`` is per row."""
     member = r.isfinite()
     mean, variance = mean_and_variance(new, member, correction=1)
     advantages = (new - mean).where(member, 0.0)

@@ -43,10 +43,11 @@ def mmr_advantages(
     backend: Literal["triton", "cuda", "cpu", "torch"] | None = None,
     return_details: bool = False,
 ) -> Tensor | MMRResult:
-    """Group-relative advantages in which likeness counts: MMR-GRPO (arXiv 2601.09085) and other rules for the same inputs.
+    """Group-relative advantages in which likeness counts: MMR-GRPO (arXiv 2601.09085), and other rules.
 
-    ``method="mmr"``: within each scope the completion of highest reward is picked first and keeps its reward. Then, until all are
-    picked, the one with the highest score is, and its score becomes its reward (Carbonell & Goldstein 1998)::
+    ``method="mmr"``: within each scope the completion of highest reward is picked first and keeps its reward. Then,
+    until all are picked, the one with the highest score is, and its score becomes its reward (Carbonell & Goldstein
+    1998)::
 
         score_i = λ r_i − (1 − λ) max(0, max over picked j of cos(e_i, e_j))
         A_i     = (r'_i − mean r') / (std r' + eps)          over its group
@@ -61,20 +62,21 @@ def mmr_advantages(
             are normalised here. A row with a non-finite entry or of zero norm is similar to nothing. Not needed for
             ``method="none"``.
         similarity: instead of embeddings: one square block per scope, (B, G, G) of floats; for ``scope="batch"``
-            (1, N, N). The diagonal plays no part in MMR; a non-finite entry counts as 0. For "dpp" positive semidefinite.
+            (1, N, N). The diagonal plays no part in MMR; a non-finite entry counts as 0. For "dpp" positive
+            semidefinite.
         group_size: for flat rewards: groups of this many, one after the other.
         group_offsets: for flat rewards: group g is completions [offsets[g], offsets[g+1]). A tensor's values are
             checked on the CPU; on another device the caller promises that they are right.
         group_ids: for flat rewards: one label per completion, in any order: an integer tensor, or a sequence or array
             of anything hashable (verl's ``uid``) but None and NaN.
         valid: bool, like ``rewards``: completions that take part; the others get advantage 0.
-        labels: one per completion: an integer tensor, or a sequence or array of anything hashable, such as final answers.
-            Completions of one group with one label are a cluster, and methods that count count its members instead of
-            the similarities.
-        method: docs/methods.md compares them. "mmr"; "smi": r / n^α, n = Σ_j S_ij (DRA-GRPO, arXiv 2505.09655); "share":
-            advantages shared out among those alike, within right and within wrong; "unique": advantages · n^−α (Rewarding
-            the Rare, arXiv 2601.08763); "partition": r times the share of the group in other clusters (DARLING,
-            arXiv 2509.02534); "dpp": r + α · what i adds to log det(I + S) (DQO, arXiv 2509.04784); "none": plain GRPO.
+        labels: one per completion: an integer tensor, or a sequence or array of anything hashable, such as final
+            answers. Completions of one group with one label are a cluster, and methods that count take its members.
+        method: docs/methods.md compares them. "mmr"; "smi": r / n^α, n = Σ_j S_ij (DRA-GRPO, arXiv 2505.09655);
+            "share": advantages shared out by n^−a, within right and within wrong; "unique": advantages · n^−α
+            (Rewarding the Rare, arXiv 2601.08763); "partition": r times the share of the group in other clusters
+            (DARLING, arXiv 2509.02534); "dpp": r plus α times what it adds to log det(I + S) (DQO, arXiv 2509.04784);
+            "none": plain GRPO.
         lam: λ in [0, 1]: 1 looks at rewards alone, 0 at diversity alone. A float; a tensor of one λ or one per scope
             (one per completion with ``group_ids``); "sigmoid": 1 / (1 + exp(−std r)); "relative_std": τρ / (1 + τρ),
             ρ = std r / (abs(mean r) + 1e-8).
@@ -106,8 +108,8 @@ def mmr_advantages(
         TypeError, ValueError: naming the argument, what it got and what it takes.
     """
     return _call(
-        "advantages", return_details, rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid, labels,
-        lam, diversity, method=method, temperature=temperature, first_pick=first_pick, strength=strength,
+        "advantages", return_details, rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid,
+        labels, lam, diversity, method=method, temperature=temperature, first_pick=first_pick, strength=strength,
         sharpness=sharpness, threshold=threshold, quality=quality, match_scale=match_scale,
         scope=scope, scale=scale, eps=eps, degenerate=degenerate, normalize=normalize, backend=backend,
     )  # fmt: skip
@@ -148,8 +150,8 @@ def mmr_reweight(
     if method in METHODS_THAT_WEIGH:
         raise ValueError(f"method={method!r} weighs advantages and makes no new rewards: call mmr_advantages")
     result = _call(
-        "reweighted", return_details, rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid, labels,
-        lam, diversity, method=method, temperature=temperature, first_pick=first_pick, strength=strength,
+        "reweighted", return_details, rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid,
+        labels, lam, diversity, method=method, temperature=temperature, first_pick=first_pick, strength=strength,
         sharpness=sharpness, threshold=threshold, quality=quality, match_scale=match_scale,
         scope=scope, scale="none", normalize=normalize, backend=backend,
     )  # fmt: skip

@@ -87,7 +87,9 @@ class MMRResult(NamedTuple):
     """
 
     advantages: Tensor | None  #: float32; None from ``mmr_reweight``
-    reweighted_rewards: Tensor  #: float32, NaN where not valid; the rewards as they are, of a method that weighs advantages
+    reweighted_rewards: (
+        Tensor  #: float32, NaN where not valid; the rewards as they are, of a method that weighs advantages
+    )
     selection_rank: Tensor  #: int64; 0 = picked first in its scope, -1 = not valid, or a method that picks nothing
     max_similarity: Tensor  #: float32; largest similarity to those picked before (0 for the first, 0 where not valid)
     lam: Tensor  #: float32

@@ -1,6 +1,6 @@
 """Sections 5 and 7 of the contract (docs/contract.md) in plain PyTorch: advantages, and the signal.
 
-All are over rows, one per group, of M places: r is (groups, M), and ``member`` says which places hold a valid completion.
+All are over rows, one per group, of M places: r is (groups, M), and ``member`` says which hold a valid completion.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def advantages(
     eps: float,
     degenerate: str,
 ) -> Tensor:
-    """Section 5: ``new`` are the new rewards, ``n`` the counts, which methods that weigh use, ``diversity`` one per row."""
+    """Section 5, from the new rewards and ``n``, the counts, which methods that weigh use; ``diversity`` is per row."""
     member = r.isfinite()
     mean, variance = mean_and_variance(new, member, correction=1)
     advantages = (new - mean).where(member, 0.0)
@@ -64,6 +64,8 @@ def shared_out(centred: Tensor, member: Tensor, n: Tensor, strength: float, dive
     (arXiv 2605.00365), the count of a niche from fitness sharing (Goldberg & Richardson 1987).
     """
     dtype = centred.dtype
+    if not member.shape[1]:
+        return centred
     centred, n = centred.to(widest(centred)), n.to(widest(n))
     for sign, factor in ((1, 1 + diversity), (-1, 1 - 3 * diversity)):
         side = member & (centred * sign > 0)

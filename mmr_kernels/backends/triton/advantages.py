@@ -166,11 +166,11 @@ def mmr_kernel(
     advantages, reweighted, selection_rank, max_similarity, lam_used, signal, scratch, counts,
     count, num_groups, group_size, dim_units, lam_stride, dial_stride,
     lam_value, temperature, diversity, strength, sharpness, threshold, eps,
-    DIM_UNIT: tl.constexpr, COUNT: tl.constexpr, WHOLE_SHARPNESS: tl.constexpr, METHOD: tl.constexpr, LAM_MODE: tl.constexpr,
-    FIRST_PICK: tl.constexpr, QUALITY: tl.constexpr, MATCH_SCALE: tl.constexpr, SCOPE: tl.constexpr,
-    SCALE: tl.constexpr, DEGENERATE: tl.constexpr, NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr,
-    GROUP_MEMBERS: tl.constexpr, COPIES: tl.constexpr, BY_LANE: tl.constexpr, TILE: tl.constexpr,
-    BLOCK_DIM: tl.constexpr,
+    DIM_UNIT: tl.constexpr, COUNT: tl.constexpr, WHOLE_SHARPNESS: tl.constexpr, METHOD: tl.constexpr,
+    LAM_MODE: tl.constexpr, FIRST_PICK: tl.constexpr, QUALITY: tl.constexpr, MATCH_SCALE: tl.constexpr,
+    SCOPE: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr, NORMALIZE: tl.constexpr,
+    MEMBERS: tl.constexpr, GROUP_MEMBERS: tl.constexpr, COPIES: tl.constexpr, BY_LANE: tl.constexpr,
+    TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
     """One scope: similarities, selection, reweighted rewards, advantages.
 

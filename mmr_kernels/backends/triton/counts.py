@@ -1,4 +1,4 @@
-"""Counts (section 4 of the contract) and the signal (section 7) in Triton: one loop over the members, no reduction in it.
+"""Counts (section 4 of the contract) and the signal (section 7) in Triton: one loop over members, without reductions.
 
 What a step needs of its one member is loaded, for the address is known long before: passing it from lane to lane would
 cost shuffles.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mmr_kernels.backends.triton.members import completions, places, rewards_of
+from mmr_kernels.backends.triton.members import completions, rewards_of
 from mmr_kernels.backends.triton.similarity import given
 
 QUALITY_SCALE = tl.constexpr(8.0)

@@ -150,7 +150,7 @@ def _launch(problem: Problem, outputs: MMRResult) -> None:
 
 
 def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Room for similarities that don't fit on chip, and for new rewards and counts that other programs read, or warps."""
+    """Room for similarities that don't fit on chip, and for new rewards and counts that others read."""
     count = problem.num_completions
     members = configuration(problem).members
     options = problem.options

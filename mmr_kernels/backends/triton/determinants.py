@@ -19,6 +19,7 @@ def determinant_gain(
     """b_i = log det(I + L) - log det(I + L without i) = -log [(I + L)⁻¹]_ii (DQO, arXiv 2509.04784).
 
     Each step brings one place of the symmetric matrix to its negative inverse: the sweep operator of Beaton (1964).
+    The diagonal is kept apart.
     On chip each copy sweeps by itself; a larger matrix lies over all warps, once.
     """
     COPIES: tl.constexpr = place.shape[1]
@@ -39,17 +40,25 @@ def determinant_gain(
         least = tl.min(tl.where(member_j, r_j, float("inf")))
         matrix *= QUALITY_SCALE * tl.sqrt_rn(tl.maximum(r_i - least, 0.0)) * tl.sqrt_rn(tl.maximum(r_j - least, 0.0))
     matrix = tl.where(member_i & member_j, matrix, 0.0) + tl.where(i == j, 1.0, 0.0)
-    most = tl.maximum(tl.sum(tl.where(i == j, matrix, 0.0), 0, keep_dims=True), 1.0)
+    diagonal = tl.sum(tl.where(i == j, matrix, 0.0), 0, keep_dims=True)
+    most = tl.maximum(diagonal, 1.0)
     for k in range(size):
+        # The matrix is symmetric: its row k is its column k too.
         row = tl.sum(tl.where(i == k, matrix, 0.0), 0, keep_dims=True)
-        column = tl.sum(tl.where(j == k, matrix, 0.0), 2, keep_dims=True)
         # At least 1 where L is positive semidefinite; where it is not, the result means nothing, but is a number.
-        pivot = tl.maximum(tl.sum(tl.where(i == k, column, 0.0), 0, keep_dims=True), 1.0)
-        divided = tl.div_rn(row, pivot)
-        swept = tl.where(j == k, tl.div_rn(column, pivot), matrix - column * divided)
-        matrix = tl.where(i == k, tl.where(j == k, tl.div_rn(-1.0, pivot), divided), swept)
-    inverse = -tl.sum(tl.where(i == j, matrix, 0.0), 0, keep_dims=True)
-    inverse = tl.maximum(tl.minimum(tl.where(inverse == inverse, inverse, 1.0), 1.0), tl.div_rn(1.0, most))
+        pivot = tl.maximum(tl.sum(tl.where(j == k, diagonal, 0.0), 2, keep_dims=True), 1.0)
+        inverse = tl.div_rn(1.0, pivot)
+        diagonal = tl.where(j == k, -inverse, diagonal - row * (row * inverse))
+        # In place k what makes the same update divide row and column k by the pivot, so nothing else need set them.
+        # What it makes of the diagonal nobody reads.
+        row = tl.where(j == k, pivot - 1.0, row)
+        if ON_CHIP:
+            column = tl.gather(tl.broadcast_to(row, matrix.shape), i + tl.zeros([1, COPIES, 1], tl.int32), 2)
+        else:
+            column = tl.permute(row, [2, 1, 0])
+        matrix -= column * (row * inverse)
+    inverse = tl.where(diagonal == diagonal, -diagonal, 1.0)
+    inverse = tl.maximum(tl.minimum(inverse, 1.0), tl.div_rn(1.0, most))
     gain = -tl.log(inverse)
     if ON_CHIP:
         return gain

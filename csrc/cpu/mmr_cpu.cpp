@@ -160,6 +160,9 @@ void for_each(int64_t count, int threads, bool one_size, Body body) {
     static_cast<void>(threads), static_cast<void>(one_size);
 }
 
+// Of embeddings in float32: what a core's cache of the second level holds beside other rows.
+constexpr int64_t strip_bytes = 1 << 19;
+
 void form_similarity(const Problem &p, Workspace &w, int64_t scope, int threads) {
     const Kernel &kernel = *chosen.kernel;
     if (p.similarity) {
@@ -174,16 +177,15 @@ void form_similarity(const Problem &p, Workspace &w, int64_t scope, int threads)
         w.rows[i] = p.embedding_dtype == DType::float32 ? static_cast<const float *>(p.embeddings) + w.members[member] * p.dim
                                                         : w.widened + member * p.dim;
     }
-    if (threads > 1) {
-        for_each(blocks, threads, true, [&](int64_t block) { kernel.diagonal_block(p, w, block); });
-        // From the longest strip to the shortest, so that threads end together.
-        for_each(blocks, threads, false, [&](int64_t block) { kernel.below_diagonal(p, w, blocks - 1 - block); });
-    } else {
-        for (int64_t block = 0; block < blocks; ++block) {
-            kernel.diagonal_block(p, w, block);
-            kernel.below_diagonal(p, w, block);
-        }
-    }
+    for_each(blocks, threads, true, [&](int64_t block) { kernel.diagonal_block(p, w, block); });
+    // Strips of as many blocks as a cache of the second level holds; from the longest to the shortest, so that threads end
+    // together.
+    const int64_t strip = std::clamp<int64_t>(strip_bytes / (4 * 4 * std::max<int64_t>(p.dim, 1)), 1, (blocks + 4 * threads - 1) / (4 * threads));
+    const int64_t strips = (blocks + strip - 1) / strip;
+    for_each(strips, threads, false, [&](int64_t from_last) {
+        const int64_t begin = (strips - 1 - from_last) * strip;
+        kernel.below_diagonal(p, w, begin, std::min(begin + strip, blocks));
+    });
     kernel.finish_similarity(w);
 }
 

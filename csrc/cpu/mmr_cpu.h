@@ -43,7 +43,7 @@ struct Kernel {
     int64_t width;  // floats in a vector
     void (*widen_row)(const Problem &, Workspace &, int64_t row);
     void (*diagonal_block)(const Problem &, Workspace &, int64_t block);  // blocks of S are 4 by 4
-    void (*below_diagonal)(const Problem &, Workspace &, int64_t block);  // needs all diagonal blocks done
+    void (*below_diagonal)(const Problem &, Workspace &, int64_t begin, int64_t end);  // needs all diagonal blocks done
     void (*finish_similarity)(Workspace &);
     void (*take_similarity)(const Problem &, Workspace &, int64_t scope, int64_t size, int64_t first_member);
     void (*greedy)(const Problem &, Workspace *const *, const float *lam, int scopes);  // up to greedy_batch

@@ -133,6 +133,10 @@ void widen_row(const Problem &p, Workspace &w, int64_t i) {
         to[d] = bfloat16 ? float_from_bits(static_cast<uint32_t>(from[d]) << 16) : float_from_half(from[d]);
 }
 
+void widen_block(const Problem &p, Workspace &w, int64_t block) {
+    for (int64_t i = block * 4; i < std::min(block * 4 + 4, w.count); ++i) widen_row(p, w, i);
+}
+
 // What the blocks left: no NaN where a row is similar to nothing, zeros from the last member to the end of a row.
 void finish_similarity(Workspace &w) {
     if (w.count < w.stride)

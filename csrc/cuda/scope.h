@@ -1,6 +1,7 @@
 // Sections 3 and 4 of docs/contract.md for a scope of at most 32 P members, by one warp with all state in registers. No
 // barrier: a step of the greedy loop is a reduction, a vote and one read of S.
 #pragma once
+#include "determinants.h"
 #include "signal.h"
 
 namespace mmr {
@@ -98,6 +99,10 @@ MMR_DEVICE void small_scope(const Problem &p, const Work &work, const Buffers &b
         meanwhile();
     }
     if (buffers.signal && warp_index() == 0) write_signal<P>(p, work, memory, scope);
+    if (p.method == Method::dpp) {
+        determinants<P>(p, work, memory, scale, scope, advantages);
+        return;
+    }
     if (!leads) return;
     if (!p.picks()) {
         without_picks<P>(p, work, memory, scope, advantages);

@@ -19,6 +19,8 @@ from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 #: Most members of a group of known size, and of a call with ``scope="batch"``: as in ``csrc/cuda/mmr_cuda.h``.
 LARGEST_GROUP = 1024
 LARGEST_BATCH = 4096
+#: Most members of a scope of "dpp": those whose determinants are taken in a block's own memory.
+LARGEST_DETERMINANT = 128
 
 
 def why_not_here(host: Host) -> str | None:
@@ -53,6 +55,11 @@ def why_not(problem: Problem, host: Host) -> str | None:
         )
     if problem.group_size > LARGEST_GROUP and problem.options.scope == "group":
         return f"needs groups of at most {LARGEST_GROUP}, got {problem.group_size}; leave backend=None"
+    if problem.options.method == "dpp" and problem.max_scope_size > LARGEST_DETERMINANT:
+        return (
+            f'needs scopes of at most {LARGEST_DETERMINANT} completions with method="dpp" (with group_offsets or group_ids:'
+            f" that many in all), got {problem.max_scope_size}; leave backend=None"
+        )
     return None
 
 

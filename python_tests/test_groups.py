@@ -91,7 +91,10 @@ def test_shuffled_labels_agree(backend: str, device: torch.device, kind: str) ->
     )
     order = order.to(device)
     assert torch.equal(got.lam[order].reshape(NUM_GROUPS, SIZE), expected.lam[:, None].expand(-1, SIZE))
-    same(MMRResult(*(field[order] for field in got[:4]), got.lam), MMRResult(*expected[:4], got.lam))
+    same(
+        MMRResult(*(field[order] for field in got[:4]), got.lam, got.signal),
+        MMRResult(*expected[:4], got.lam, got.signal),
+    )
 
 
 def test_a_labelled_group_of_one_and_all_in_one_group(backend: str, device: torch.device) -> None:

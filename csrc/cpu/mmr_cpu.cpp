@@ -1,23 +1,21 @@
-// The CPU kernel's driver: which instruction set, which thread takes which scope, and all that is not vector code:
-// the statistics of sections 3 and 5, in double so that their rounding never shows in a float32 result.
+// The CPU kernel's driver: which instruction set, which thread takes which scope, and what a method makes of it.
 #include "mmr_cpu.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "advantages.h"
+#include "statistics.h"
+#include "workspaces.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC 12's own AVX-512 header initialises a "don't care" vector with itself and then warns of it (GCC bug 105593).
@@ -45,6 +43,7 @@ namespace portable {
 #include "simd_four.inl"
 #include "simd_portable.inl"
 #include "scope.inl"
+#include "counts.inl"
 }  // namespace portable
 
 #if defined(__x86_64__)
@@ -58,6 +57,7 @@ namespace avx2 {
 #include "simd_four.inl"
 #include "simd_avx2.inl"
 #include "scope.inl"
+#include "counts.inl"
 }  // namespace avx2
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -71,6 +71,7 @@ namespace avx512 {
 #include "simd_four.inl"
 #include "simd_avx512.inl"
 #include "scope.inl"
+#include "counts.inl"
 }  // namespace avx512
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -136,78 +137,6 @@ void collect(const Problem &p, Workspace &w, Range positions, bool whole_batch) 
     }
 }
 
-// ---- Statistics ------------------------------------------------------------------------------------------------
-
-struct Moments {
-    double mean, squares;  // squares: the sum of squared distances from the mean
-    double deviation(int64_t degrees_of_freedom) const {
-        return std::sqrt(squares / static_cast<double>(std::max<int64_t>(degrees_of_freedom, 1)));
-    }
-};
-
-template <class Value>
-double sum(int64_t count, Value value) {
-    double part[4] = {0, 0, 0, 0};  // four chains, or the adds would wait for one another
-    int64_t i = 0;
-    for (; i + 4 <= count; i += 4)
-        for (int k = 0; k < 4; ++k) part[k] += value(i + k);
-    for (; i < count; ++i) part[0] += value(i);
-    return (part[0] + part[2]) + (part[1] + part[3]);
-}
-
-Moments moments(const float *values, int64_t count) {
-    const double mean = count ? sum(count, [=](int64_t i) { return double(values[i]); }) / static_cast<double>(count) : 0;
-    return {mean, sum(count, [=](int64_t i) { return (values[i] - mean) * (values[i] - mean); })};
-}
-
-// Section 3.
-float lambda(const Problem &p, const Workspace &w, int64_t scope) {
-    double chosen_lambda = 0;
-    switch (p.lam_mode) {
-        case LambdaMode::fixed: chosen_lambda = p.lam_value; break;
-        case LambdaMode::tensor: chosen_lambda = p.lam[p.lam_count == 1 ? 0 : scope]; break;
-        case LambdaMode::sigmoid: {
-            chosen_lambda = 1 / (1 + std::exp(-moments(w.rewards, w.count).deviation(w.count)));
-            break;
-        }
-        case LambdaMode::relative_std: {
-            const Moments r = moments(w.rewards, w.count);
-            const double relative = p.temperature * r.deviation(w.count) / (std::fabs(r.mean) + mean_guard);
-            chosen_lambda = 1 - 1 / (1 + relative);  // = relative / (1 + relative), without inf / inf
-            break;
-        }
-    }
-    // Whatever came in: the greedy loops end because every score is a number.
-    return static_cast<float>(std::fmin(std::fmax(1 - p.diversity * (1 - chosen_lambda), 0.0), 1.0));
-}
-
-// Section 4, last paragraph.
-void match_scale(Workspace &w) {
-    const Moments before = moments(w.rewards, w.count), after = moments(w.reweighted, w.count);
-    if (!(after.deviation(w.count) > spread_guard)) return;
-    const double factor = (before.deviation(w.count) + spread_guard) / (after.deviation(w.count) + spread_guard);
-    for (int64_t i = 0; i < w.count; ++i)
-        w.reweighted[i] = static_cast<float>((w.reweighted[i] - after.mean) * factor + before.mean);
-}
-
-// Section 5, over the group that w holds; `batch_deviation` is used by scale="batch" alone.
-void write_advantages(const Problem &p, const Workspace &w, double batch_deviation) {
-    const Moments group = moments(w.reweighted, w.count);
-    const auto equal_rewards = [&] {
-        const auto [lowest, highest] = std::minmax_element(w.rewards, w.rewards + w.count);
-        return all_equal(*lowest, *highest);
-    };
-    const bool zero = w.count < 2 || (p.degenerate_zero() && equal_rewards());
-    double factor = 1;
-    switch (p.scale) {
-        case Scale::group: factor = 1 / (group.deviation(w.count - 1) + p.eps); break;
-        case Scale::batch: factor = 1 / (batch_deviation + p.eps); break;
-        case Scale::none: break;
-    }
-    for (int64_t k = 0; k < w.count; ++k)
-        p.advantages[w.members[k]] = zero ? 0 : static_cast<float>((w.reweighted[k] - group.mean) * factor);
-}
-
 // ---- One scope -------------------------------------------------------------------------------------------------
 
 // Runs body(0) … body(count - 1), on several threads where asked; the bodies write disjoint memory. Bodies of one size
@@ -258,30 +187,102 @@ void form_similarity(const Problem &p, Workspace &w, int64_t scope, int threads)
     kernel.finish_similarity(w);
 }
 
-// Sections 2 to 4 for the scopes first_scope, first_scope + 1, …, one a workspace.
+// n of section 4 from labels: members that have the same.
+void count_labels(const Problem &p, Workspace &w) {
+    int64_t *sorted = w.labels + w.stride;
+    for (int64_t k = 0; k < w.count; ++k) sorted[k] = w.labels[k] = p.labels[w.members[k]];
+    std::sort(sorted, sorted + w.count);
+    for (int64_t k = 0; k < w.count; ++k) {
+        const auto [first, last] = std::equal_range(sorted, sorted + w.count, w.labels[k]);
+        w.counts[k] = static_cast<double>(last - first);
+    }
+}
+
+void centre_rewards(Workspace &w) {
+    const double mean = moments(w.rewards, w.count).mean;
+    for (int64_t k = 0; k < w.count; ++k) w.centred[k] = static_cast<float>(w.rewards[k] - mean);
+}
+
+// The counts of section 4; and those sums of likeness that the signal needs, of a scope that is a group.
+void count(const Problem &p, Workspace &w) {
+    const Kernel &kernel = *chosen.kernel;
+    const bool soft = p.counts() && !p.labels && !p.has_threshold() && !p.has_published_sum();
+    if (p.counts() && p.labels) {
+        count_labels(p, w);
+    } else if (p.counts() && p.has_threshold()) {
+        kernel.count_components(w, p.threshold, !p.similarity);
+    } else if (p.counts() && !soft) {
+        centre_rewards(w);
+        kernel.sum_similarity(w, w.centred);
+        std::copy(w.weights, w.weights + w.count, w.counts);
+    }
+    if (!soft && !(p.has_signal() && !p.batch_scope())) return;
+    centre_rewards(w);
+    kernel.sum_likeness(w, w.centred, p.signal_sharpness());
+    for (int64_t k = 0; soft && k < w.count; ++k) w.counts[k] = 1 + w.weights[k];
+}
+
+// Section 4 for a method that picks nothing.
+void without_picks(const Problem &p, Workspace &w) {
+    const double others = static_cast<double>(w.count - 1);
+    switch (p.method) {
+        case Method::smi:
+            for (int64_t k = 0; k < w.count; ++k) {
+                const double n = p.strength == 1 ? w.counts[k] : std::max(w.counts[k], 0.0);
+                w.reweighted[k] = static_cast<float>(w.rewards[k] / power(n + density_guard, p.strength));
+            }
+            return;
+        case Method::partition:
+            for (int64_t k = 0; k < w.count; ++k) {
+                const double part = w.count < 2 ? 1 : (static_cast<double>(w.count) - w.counts[k]) / others;
+                w.reweighted[k] = static_cast<float>(w.rewards[k] * std::max(part, double(smallest_part)));
+            }
+            return;
+        case Method::dpp: {
+            const float lowest = *std::min_element(w.rewards, w.rewards + w.count);
+            double *root = w.roots;
+            for (int64_t k = 0; k < w.count; ++k)
+                root[k] = p.quality ? std::sqrt(quality_scale * (double(w.rewards[k]) - lowest)) : 1;
+            chosen.kernel->determinant_gains(w, root, w.gains);
+            for (int64_t k = 0; k < w.count; ++k)
+                w.reweighted[k] = static_cast<float>(p.quality ? w.gains[k] : w.rewards[k] + p.strength * w.gains[k]);
+            return;
+        }
+        case Method::mmr: return;  // picks
+        case Method::share: case Method::unique: case Method::none:
+            std::copy(w.rewards, w.rewards + w.count, w.reweighted);
+    }
+}
+
+// Sections 2 to 4 for the scopes first_scope, first_scope + 1, …, one per workspace; and 7, where they are groups.
 void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int scopes, int threads) {
+    constexpr float nothing = std::numeric_limits<float>::quiet_NaN();
     const Kernel &kernel = *chosen.kernel;
     Workspace *filled[greedy_batch];
     float lam[greedy_batch];
-    int count = 0;
+    int count_filled = 0;
     for (int s = 0; s < scopes; ++s) {
         Workspace &scope = *w[s];
-        collect(p, scope, positions_of_scope(p, first_scope + s), p.batch_scope());
+        const int64_t number = first_scope + s;
+        collect(p, scope, positions_of_scope(p, number), p.batch_scope());
         scope.stride = (scope.count + kernel.width - 1) / kernel.width * kernel.width;
-        lam[count] = p.picks() ? lambda(p, scope, first_scope + s) : std::numeric_limits<float>::quiet_NaN();
-        if (p.lam_out) p.lam_out[first_scope + s] = lam[count];
-        if (scope.count == 0) continue;
-        if (p.needs_similarity()) form_similarity(p, scope, first_scope + s, threads);
-        filled[count++] = &scope;
-    }
-    if (p.method == Method::mmr) kernel.greedy(p, filled, lam, count);  // of several scopes at once
-    for (int s = 0; s < count; ++s) {
-        Workspace &scope = *filled[s];
-        switch (p.method) {
-            case Method::mmr: break;  // done
-            case Method::smi: kernel.divide_by_density(scope); break;
-            case Method::none: std::copy(scope.rewards, scope.rewards + scope.count, scope.reweighted); break;
+        lam[count_filled] = p.picks() ? lambda(p, scope, number) : nothing;
+        if (p.lam_out) p.lam_out[number] = lam[count_filled];
+        if (scope.count != 0) {
+            if (p.needs_similarity()) form_similarity(p, scope, number, threads);
+            count(p, scope);
+            filled[count_filled++] = &scope;
         }
+        if (!p.signal || p.batch_scope()) continue;
+        Signal signal;
+        if (p.has_signal()) signal.add(scope);
+        else signal = {nothing, nothing};
+        signal.write(p.signal + 2 * number);
+    }
+    if (p.picks()) kernel.greedy(p, filled, lam, count_filled);  // of several scopes at once
+    for (int s = 0; s < count_filled; ++s) {
+        Workspace &scope = *filled[s];
+        without_picks(p, scope);
         if (p.match_scale) match_scale(scope);
         const bool ranked = p.picks();
         for (int64_t k = 0; k < scope.count; ++k) {
@@ -291,62 +292,31 @@ void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int sc
     }
 }
 
-// ---- Memory ----------------------------------------------------------------------------------------------------
-
-// `together` workspaces per thread, in one block of memory: for scopes of up to `largest` members in the first thread,
-// which holds those that threads share, and of up to `largest_apart` in the others.
-class Workspaces {
-  public:
-    Workspaces(const Problem &p, int threads, int together, int64_t largest, int64_t largest_apart)
-        : together(together) {
-        constexpr int64_t longest_vector = 16;  // floats, on any instruction set
-        const bool squares = p.needs_similarity();
-        const bool widen = squares && p.embeddings && p.embedding_dtype != DType::float32;
-        each.resize(static_cast<size_t>(threads) * static_cast<size_t>(together));
-        for (int pass = 0; pass < 2; ++pass) {  // first to count, then to carve
-            used = 0;
-            for (Workspace &w : each) {
-                const int64_t most = &w < each.data() + together ? largest : largest_apart;
-                const int64_t stride = (most + longest_vector - 1) / longest_vector * longest_vector;
-                w.similarity = carve<float>(squares ? stride * stride : 0);
-                w.widened = carve<float>(widen ? most * p.dim : 0);
-                w.rows = carve<const float *>(stride);
-                w.members = carve<int64_t>(stride);
-                w.rank = carve<int32_t>(stride);
-                w.scale = carve<float>(stride);
-                w.rewards = carve<float>(stride);
-                w.scores = carve<float>(2 * stride);
-                w.nearest = carve<float>(stride);
-                w.reweighted = carve<float>(stride);
-                w.max_similarity = carve<float>(stride);
-                if (pass) pointers.push_back(&w);
-            }
-            if (!pass) memory.reset(static_cast<char *>(::operator new(used, line)));
+// Section 7 where the scope is the whole batch, which w holds: over its groups, each with its part of S.
+void write_signal_of_batch(const Problem &p, const Workspace &w) {
+    int64_t largest = 0;
+    for (int64_t group = 0; group < p.num_groups; ++group) {
+        const Range positions = positions_of_group(p, group);
+        largest = std::max(largest, positions.end - positions.begin);
+    }
+    Workspaces workspaces(p, 1, 1, largest, largest);
+    Workspace &part = *workspaces.of_thread(0)[0];
+    Signal signal;
+    for (int64_t group = 0; group < p.num_groups; ++group) {
+        collect(p, part, positions_of_group(p, group), false);
+        part.stride = (part.count + chosen.kernel->width - 1) / chosen.kernel->width * chosen.kernel->width;
+        const auto place = [&](int64_t k) { return std::lower_bound(w.members, w.members + w.count, part.members[k]) - w.members; };
+        for (int64_t i = 0; i < part.count; ++i) {
+            const float *row = w.row(place(i));
+            for (int64_t j = 0; j < part.count; ++j) part.row(i)[j] = row[place(j)];
+            std::fill(part.row(i) + part.count, part.row(i) + part.stride, 0.0f);
         }
+        centre_rewards(part);
+        chosen.kernel->sum_likeness(part, part.centred, p.signal_sharpness());
+        signal.add(part);
     }
-    Workspace *const *of_thread(int thread) const { return pointers.data() + thread * together; }
-
-  private:
-    template <class T>
-    T *carve(int64_t count) {
-        const size_t begin = used, end = begin + static_cast<size_t>(count) * sizeof(T), size = static_cast<size_t>(line);
-        used = (end + size - 1) / size * size;
-#if defined(__SANITIZE_ADDRESS__)
-        used += size;  // a gap that no one may touch, or one array's overrun would be another's element
-        if (memory) ASAN_POISON_MEMORY_REGION(memory.get() + end, used - end);
-#endif
-        return memory ? reinterpret_cast<T *>(memory.get() + begin) : nullptr;
-    }
-    int together;
-    size_t used = 0;
-    std::vector<Workspace> each;
-    std::vector<Workspace *> pointers;
-    static constexpr std::align_val_t line{64};
-    struct Free {
-        void operator()(char *block) const { ::operator delete(block, line); }
-    };
-    std::unique_ptr<char, Free> memory;
-};
+    signal.write(p.signal);
+}
 
 // ---- The call --------------------------------------------------------------------------------------------------
 
@@ -408,12 +378,15 @@ void solve_on_cpu(const Problem &p, int threads) {
     // r' goes where it is asked for; else it waits in the memory of the advantages made from it.
     float *reweighted = p.reweighted_rewards ? p.reweighted_rewards : p.advantages;
     const bool at_once = p.advantages && !p.batch_scope() && p.scale != Scale::batch;
+    std::vector<double> counts(p.advantages && !at_once && p.weighs() ? static_cast<size_t>(p.num_completions) : 0);
     const auto solve = [&](Workspace *const *w, int64_t first_scope, int scopes, int threads_within) {
         reweight(p, w, first_scope, scopes, threads_within);
         for (int s = 0; s < scopes; ++s) {
             if (p.reweighted_rewards || !at_once)
                 for (int64_t k = 0; k < w[s]->count; ++k) reweighted[w[s]->members[k]] = w[s]->reweighted[k];
-            if (at_once) write_advantages(p, *w[s], 0);
+            for (int64_t k = 0; !counts.empty() && k < w[s]->count; ++k)
+                counts[static_cast<size_t>(w[s]->members[k])] = w[s]->counts[k];
+            if (at_once) write_advantages(p, *w[s], diversity(p, first_scope + s), 0);
         }
     };
     for (int64_t scope = 0; largest != largest_apart && scope < p.num_scopes(); ++scope)
@@ -425,6 +398,10 @@ void solve_on_cpu(const Problem &p, int threads) {
         const int scopes = static_cast<int>(std::min<int64_t>(together, p.num_scopes() - first_scope));
         solve(workspaces.of_thread(scope_threads > 1 ? thread_number() : 0), first_scope, scopes, 1);
     });
+    if (p.signal && p.batch_scope()) {
+        if (p.has_signal()) write_signal_of_batch(p, *workspaces.of_thread(0)[0]);
+        else p.signal[0] = p.signal[1] = std::numeric_limits<float>::quiet_NaN();
+    }
     if (!p.advantages || at_once) return;
 
     const double batch_deviation = p.scale == Scale::batch ? deviation_of_batch(p, reweighted) : 0;
@@ -432,7 +409,9 @@ void solve_on_cpu(const Problem &p, int threads) {
     for (int64_t group = 0; group < p.num_groups; ++group) {
         collect(p, w, positions_of_group(p, group), false);
         for (int64_t k = 0; k < w.count; ++k) w.reweighted[k] = reweighted[w.members[k]];
-        write_advantages(p, w, batch_deviation);
+        for (int64_t k = 0; !counts.empty() && k < w.count; ++k)
+            w.counts[k] = counts[static_cast<size_t>(w.members[k])];
+        write_advantages(p, w, diversity(p, p.batch_scope() ? 0 : group), batch_deviation);
     }
 }
 

@@ -22,6 +22,15 @@ struct Workspace {
     float *reweighted;      // r'
     float *max_similarity;  // m when picked
     int32_t *rank;          // step at which each was picked
+    int32_t *queue;         // scratch of count_components
+    float *centred;         // r less its mean
+    double *weights;        // sums of section 7: of each one's likeness to the others,
+    double *weighed;        // and of the same times their centred rewards; scratch besides
+    double *counts;         // n of section 4
+    double *gains;          // b of section 4, dpp
+    double *roots;          // the square roots of qualities there
+    double *matrix;         // the lower half of I + L there, (stride, stride)
+    int64_t *labels;        // two arrays: each one's label, and the same sorted
 
     float *row(int64_t i) const { return similarity + i * stride; }
 };
@@ -38,7 +47,10 @@ struct Kernel {
     void (*finish_similarity)(Workspace &);
     void (*take_similarity)(const Problem &, Workspace &, int64_t scope, int64_t size, int64_t first_member);
     void (*greedy)(const Problem &, Workspace *const *, const float *lam, int scopes);  // up to greedy_batch
-    void (*divide_by_density)(Workspace &);
+    void (*sum_likeness)(const Workspace &, const float *centred, float sharpness);
+    void (*sum_similarity)(const Workspace &, const float *centred);
+    void (*count_components)(const Workspace &, float threshold, bool symmetric);
+    void (*determinant_gains)(const Workspace &, const double *root, double *gains);
 };
 
 // Solves the problem with up to `threads` threads. Throws std::bad_alloc.

@@ -248,18 +248,3 @@ void greedy(const Problem &p, Workspace *const *w, const float *lam, int scopes)
         else greedy_in_memory(*w[s], lam[s], details, pick[s], value[s]);
     }
 }
-
-// Submodular mutual information (DRA-GRPO): the rows' padding is zero, so whole rows are added.
-void divide_by_density(Workspace &w) {
-    for (int64_t i = 0; i < w.count; ++i) w.nearest[i] = 0;
-    std::fill(w.nearest + w.count, w.nearest + w.stride, 0.0f);
-    for (int64_t j = 0; j < w.count; ++j)
-        for (int64_t i = 0; i < w.stride; i += width) {
-            vec density = load(w.nearest + i);
-            store(w.nearest + i, multiply_add(broadcast(1), load(w.row(j) + i), density));
-        }
-    for (int64_t i = 0; i < w.count; ++i) w.reweighted[i] = w.rewards[i] / (w.nearest[i] + density_guard);
-}
-
-const Kernel kernel = {width, widen_row, diagonal_block, below_diagonal, finish_similarity, take_similarity, greedy,
-                       divide_by_density};

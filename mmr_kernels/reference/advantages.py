@@ -64,6 +64,8 @@ def shared_out(centred: Tensor, member: Tensor, n: Tensor, strength: float, dive
     (arXiv 2605.00365), the count of a niche from fitness sharing (Goldberg & Richardson 1987).
     """
     dtype = centred.dtype
+    if not member.shape[1]:
+        return centred
     centred, n = centred.to(widest(centred)), n.to(widest(n))
     for sign, factor in ((1, 1 + diversity), (-1, 1 - 3 * diversity)):
         side = member & (centred * sign > 0)

@@ -168,6 +168,8 @@ def determinant_gain(r: Tensor, member: Tensor, column: SimilarityColumns, quali
     matrix to its negative inverse: the sweep operator of Beaton (1964). Where L is positive semidefinite every pivot of
     I + L is at least 1 and b_i in [0, log(1 + L_ii)]; they are held there, so a matrix that isn't gives numbers.
     """
+    if not r.shape[1]:
+        return torch.zeros_like(r)
     matrix = torch.stack([column(place_of(r, j)) for j in range(r.shape[1])], -1)
     matrix = (matrix + matrix.mT) / 2
     if quality:

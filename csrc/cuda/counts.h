@@ -19,7 +19,8 @@ MMR_DEVICE float soft_count(const Problem &p, float similarity, bool itself) {
     return itself ? 1 : likeness(similarity, p.sharpness);
 }
 
-// r' of a method that picks nothing; `n` of `valid` members are like this one, where the method counts.
+// r' of a method that picks nothing, of `valid` members. `n`: how many are like this one, where the method counts; of
+// "dpp" b.
 MMR_DEVICE float new_reward(const Problem &p, float reward, float n, int valid) {
     switch (p.method) {
         case Method::smi:  // submodular mutual information (DRA-GRPO)
@@ -29,7 +30,8 @@ MMR_DEVICE float new_reward(const Problem &p, float reward, float n, int valid) 
             if (valid < 2) return reward;
             return reward * fmaxf((static_cast<float>(valid) - n) / static_cast<float>(valid - 1), smallest_part);
         case Method::share: case Method::unique: case Method::none: return reward;
-        case Method::dpp: case Method::mmr: break;
+        case Method::dpp: return p.quality ? n : reward + p.strength * n;
+        case Method::mmr: break;
     }
     return NAN;
 }

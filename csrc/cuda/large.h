@@ -268,11 +268,14 @@ struct LargeScope {
     }
 
     MMR_DEVICE void without_picks(int valid) const {
+        const Determinants<Square, Global<float>> all{p, buffers, range, {similarity, count}, weighted, nearest, column,
+                                                      scope};
         if (p.counts()) count_alike();
+        else if (p.method == Method::dpp) all.run();
         for (int i = thread_index(); i < count; i += block_threads) {
             const int64_t row = range.row(i);
             const bool takes_part = buffers.takes_part(row);
-            const float n = p.counts() ? nearest.load(i) : 0;
+            const float n = p.counts() ? nearest.load(i) : p.method == Method::dpp ? all.gain(i) : 0;
             write(row, takes_part ? new_reward(p, buffers.rewards.load(row), n, valid) : NAN, -1, 0);
             if (buffers.counts && takes_part) buffers.counts.store(row, n);
         }

@@ -83,7 +83,9 @@ Plan plan_of(const Problem &p) {
     const bool products = p.needs_similarity() && !p.similarity;
     if (plan.largest > 128) {
         plan.state = 3 * n;
-        plan.capacity = !products ? 0 : ragged && n * n > MMR_SIMILARITY_BUDGET ? MMR_SIMILARITY_BUDGET / n : plan.largest;
+        const bool in_place = p.method == Method::dpp;  // works on S itself, so it is there
+        const bool all_fit = in_place || !ragged || n * n <= MMR_SIMILARITY_BUDGET;
+        plan.capacity = !products && !in_place ? 0 : all_fit ? plan.largest : MMR_SIMILARITY_BUDGET / n;
         plan.similarity = n * plan.capacity;
         const int64_t side = (n + tile_side - 1) / tile_side;
         if (p.batch_scope() && products) plan.grid = side * (side + 1) / 2;

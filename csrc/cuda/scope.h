@@ -100,7 +100,7 @@ MMR_DEVICE void small_scope(const Problem &p, const Work &work, const Buffers &b
     }
     if (buffers.signal && warp_index() == 0) write_signal<P>(p, work, memory, scope);
     if (p.method == Method::dpp) {
-        determinants<P>(p, work, memory, scale, scope, advantages);
+        determinants<P>(p, work, memory, scope, advantages);
         return;
     }
     if (!leads) return;

@@ -256,7 +256,6 @@ void without_picks(const Problem &p, Workspace &w) {
 
 // Sections 2 to 4 for the scopes first_scope, first_scope + 1, …, one per workspace; and 7, where they are groups.
 void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int scopes, int threads) {
-    constexpr float nothing = std::numeric_limits<float>::quiet_NaN();
     const Kernel &kernel = *chosen.kernel;
     Workspace *filled[greedy_batch];
     float lam[greedy_batch];
@@ -266,17 +265,16 @@ void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int sc
         const int64_t number = first_scope + s;
         collect(p, scope, positions_of_scope(p, number), p.batch_scope());
         scope.stride = (scope.count + kernel.width - 1) / kernel.width * kernel.width;
-        lam[count_filled] = p.picks() ? lambda(p, scope, number) : nothing;
+        lam[count_filled] = p.picks() ? lambda(p, scope, number) : std::numeric_limits<float>::quiet_NaN();
         if (p.lam_out) p.lam_out[number] = lam[count_filled];
         if (scope.count != 0) {
             if (p.needs_similarity()) form_similarity(p, scope, number, threads);
             count(p, scope);
             filled[count_filled++] = &scope;
         }
-        if (!p.signal || p.batch_scope()) continue;
+        if (!p.has_signal() || p.batch_scope()) continue;
         Signal signal;
-        if (p.has_signal()) signal.add(scope);
-        else signal = {nothing, nothing};
+        signal.add(scope);
         signal.write(p.signal + 2 * number);
     }
     if (p.picks()) kernel.greedy(p, filled, lam, count_filled);  // of several scopes at once
@@ -398,10 +396,7 @@ void solve_on_cpu(const Problem &p, int threads) {
         const int scopes = static_cast<int>(std::min<int64_t>(together, p.num_scopes() - first_scope));
         solve(workspaces.of_thread(scope_threads > 1 ? thread_number() : 0), first_scope, scopes, 1);
     });
-    if (p.signal && p.batch_scope()) {
-        if (p.has_signal()) write_signal_of_batch(p, *workspaces.of_thread(0)[0]);
-        else p.signal[0] = p.signal[1] = std::numeric_limits<float>::quiet_NaN();
-    }
+    if (p.has_signal() && p.batch_scope()) write_signal_of_batch(p, *workspaces.of_thread(0)[0]);
     if (!p.advantages || at_once) return;
 
     const double batch_deviation = p.scale == Scale::batch ? deviation_of_batch(p, reweighted) : 0;

@@ -84,6 +84,14 @@ MMR_DEVICE void form_column(const Embeddings<Element> &embeddings, const Shared<
     }
 }
 
+// Below. Not inlined, so that MMR's registers are its own.
+template <class Element>
+MMR_DEVICE_CALL void write_large_signal(const Problem &p, const Work &work, const Shared<float> memory,
+                                        const Shared<float> scale, int64_t scope);
+template <class Element>
+MMR_DEVICE_CALL void reweight_large(const Problem &p, const Work &work, const Shared<float> memory,
+                                    const Shared<float> scale, int64_t scope, int valid);
+
 // One scope of any size, by one block of which every thread has the members thread, thread + 256, …
 template <class Element>
 struct LargeScope {
@@ -281,8 +289,8 @@ struct LargeScope {
         }
     }
 
-    // Section 7 for one group of the scope by a team of threads, of which this is the first, second, …: what their
-    // members add to T.
+    // Section 7 for one group of the scope by a team of `step` threads, of which this is one from the `first` on: what
+    // its members add to T. V is added to `variance` on the team's first thread.
     MMR_DEVICE float explained(const Range &group, int first, int step, float &variance) const {
         const int members = static_cast<int>(group.count), own = (members - lane_index() + 31) / 32;
         const auto row = [&](int k) { return group.row(lane_index() + 32 * k); };
@@ -292,7 +300,7 @@ struct LargeScope {
         if (valid < 2) return 0;
         const Moments r = warp_moments(own, valid, [&](int k) { return buffers.rewards.load(row(k)); },
                                        [&](int k) { return buffers.takes_part(row(k)); });
-        variance = variance_of(r, valid);
+        if (first == 0) variance += variance_of(r, valid);
         part = 0;
         for (int k = 0; k < own; ++k) part += buffers.takes_part(row(k)) ? buffers.rewards.load(row(k)) - r.mean : 0;
         const float total = warp_sum(part);
@@ -325,22 +333,15 @@ struct LargeScope {
     // The signal: of a group by all threads; of a batch, whose S is stored, each warp takes groups.
     MMR_DEVICE void write_signal() const {
         MMR_PHASE("signal, large");
-        float explained_here = p.has_signal() ? 0 : NAN, variance = 0;
-        if (p.has_signal() && !p.batch_scope()) {
-            float all = 0;
-            explained_here = explained(range, thread_index(), block_threads, all);
-            if (thread_index() == 0) variance = all;
-        }
-        for (int64_t group = warp_index(); p.has_signal() && p.batch_scope() && group < p.num_groups; group += block_warps) {
-            float of_group = 0;
-            explained_here += explained(range_of_group(p, buffers, group), lane_index(), 32, of_group);
-            if (lane_index() == 0) variance += of_group;
-        }
-        explained_here = block_sum(explained_here, scale);
+        float sum = 0, variance = 0;
+        if (!p.batch_scope()) sum = explained(range, thread_index(), block_threads, variance);
+        for (int64_t group = warp_index(); p.batch_scope() && group < p.num_groups; group += block_warps)
+            sum += explained(range_of_group(p, buffers, group), lane_index(), 32, variance);
+        sum = block_sum(sum, scale);
         variance = block_sum(variance, scale);
         if (thread_index() == 0) {
-            buffers.signal.store(2 * scope, explained_here);
-            buffers.signal.store(2 * scope + 1, p.has_signal() ? variance : NAN);
+            buffers.signal.store(2 * scope, sum);
+            buffers.signal.store(2 * scope + 1, variance);
         }
         __syncthreads();
     }
@@ -355,9 +356,9 @@ struct LargeScope {
         const Moments r = moments(buffers.rewards, valid);
         const float lam = p.picks() ? lambda(p, buffers, scope, r, valid) : NAN;
         if (buffers.lam_out && thread_index() == 0) buffers.lam_out.store(scope, lam);
-        if (buffers.signal) write_signal();
+        if (buffers.signal) write_large_signal<Element>(p, work, memory, scale, scope);
         if (p.picks()) greedy(lam, valid);
-        else without_picks(valid);
+        else reweight_large<Element>(p, work, memory, scale, scope, valid);
         __syncthreads();
         if (!p.match_scale) return;
         const MatchScale match(r, moments(buffers.new_rewards, valid), valid);
@@ -376,6 +377,20 @@ struct LargeScope {
                             [&](int k) { return buffers.takes_part(row(k)); });
     }
 };
+
+template <class Element>
+MMR_DEVICE_CALL void write_large_signal(const Problem &p, const Work &work, const Shared<float> memory,
+                                        const Shared<float> scale, int64_t scope) {
+    const Buffers buffers(p, work);
+    LargeScope<Element>(p, work, buffers, memory, scale, scope, range_of_scope(p, buffers, scope)).write_signal();
+}
+
+template <class Element>
+MMR_DEVICE_CALL void reweight_large(const Problem &p, const Work &work, const Shared<float> memory,
+                                    const Shared<float> scale, int64_t scope, int valid) {
+    const Buffers buffers(p, work);
+    LargeScope<Element>(p, work, buffers, memory, scale, scope, range_of_scope(p, buffers, scope)).without_picks(valid);
+}
 
 }  // namespace
 }  // namespace mmr

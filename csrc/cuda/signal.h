@@ -57,26 +57,24 @@ MMR_DEVICE_CALL void write_signal(const Problem &p, const Work &work, const Shar
     MMR_PHASE("signal");
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
-    float explained = p.has_signal() ? 0 : NAN, variance = explained;
-    if (p.has_signal()) {
-        Members<P> members(buffers, range, true);
-        const SmallSimilarity similarity{p, buffers, memory, scope, static_cast<int>(range.count)};
-        int64_t group_of[P];
-        bool valid[P];
+    const SmallSimilarity similarity{p, buffers, memory, scope, static_cast<int>(range.count)};
+    Members<P> members(buffers, range, true);
+    int64_t group_of[P];
+    bool valid[P];
+#pragma unroll
+    for (int k = 0; k < P; ++k) {
+        valid[k] = members.valid[k];
+        group_of[k] = p.batch_scope() && valid[k] ? buffers.group_of.load(range.row(lane_index() + 32 * k)) : 0;
+    }
+    float explained = 0, variance = 0;
+    for (int64_t group = 0; group < (p.batch_scope() ? p.num_groups : 1); ++group) {
+        members.count = 0;
 #pragma unroll
         for (int k = 0; k < P; ++k) {
-            valid[k] = members.valid[k];
-            group_of[k] = p.batch_scope() && valid[k] ? buffers.group_of.load(range.row(lane_index() + 32 * k)) : 0;
+            members.valid[k] = valid[k] && group_of[k] == group;
+            members.count += __popc(__ballot_sync(all_lanes, members.valid[k]));
         }
-        for (int64_t group = 0; group < (p.batch_scope() ? p.num_groups : 1); ++group) {
-            members.count = 0;
-#pragma unroll
-            for (int k = 0; k < P; ++k) {
-                members.valid[k] = valid[k] && group_of[k] == group;
-                members.count += __popc(__ballot_sync(all_lanes, members.valid[k]));
-            }
-            add_signal<P>(members, similarity, p.signal_sharpness(), explained, variance);
-        }
+        add_signal<P>(members, similarity, p.signal_sharpness(), explained, variance);
     }
     if (lane_index() > 0) return;
     buffers.signal.store(2 * scope, explained);

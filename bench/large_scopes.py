@@ -14,12 +14,8 @@ from mmr_kernels.bench.measure import Call, figures
 from mmr_kernels.bench.record import record, write
 from mmr_kernels.bench.table import timings
 
-SCOPES = [
-    (2048, 768, torch.float32),
-    (4096, 768, torch.float32),
-    (8192, 768, torch.float32),
-    (4096, 3584, torch.bfloat16),
-]
+FLOAT32 = [(2048, 768, torch.float32), (4096, 768, torch.float32), (8192, 768, torch.float32)]
+SCOPES = [*FLOAT32, (4096, 3584, torch.bfloat16)]
 LAM = 0.6
 
 

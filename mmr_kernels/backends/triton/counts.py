@@ -56,10 +56,11 @@ def counts_and_signal(
     if COUNT == "labels":
         label = tl.load(labels + index, mask=place < size, other=0)
     if SIGNAL and group_of is not None:
-        group = tl.load(group_of + index, mask=place < size, other=0)
+        group = tl.load(group_of + index, mask=place < size, other=0).to(tl.int32)
         members, sums = tl.zeros_like(r), tl.zeros_like(r)
-    # Unrolled, so that the loads of several steps are under way together.
-    for step in tl.range(0, 1 if AT_ONCE else size, loop_unroll_factor=4):
+    # The loads of several steps are under way together: those of one row where it takes as many.
+    UNROLL: tl.constexpr = 4 if place.shape[0] <= 4 else 1
+    for step in tl.range(0, 1 if AT_ONCE else size, loop_unroll_factor=UNROLL):
         j = tl.arange(0, TILE)[:, None, None] if AT_ONCE else tl.zeros([1, 1, 1], tl.int32) + step
         index_j = completions(first, j, size, order)
         r_j, counts = rewards_of(rewards, valid, index_j, j < size)
@@ -77,7 +78,7 @@ def counts_and_signal(
         if SIGNAL:
             centred_j = tl.where(counts, r_j - mean, 0.0)
             if group_of is not None:
-                together = group == tl.load(group_of + index_j, mask=j < size, other=0)
+                together = group == tl.load(group_of + index_j, mask=j < size, other=0).to(tl.int32)
                 weight = tl.where(together, weight, 0.0)
                 members += added_up(tl.where(together & counts, 1.0, 0.0), AT_ONCE)
                 sums += added_up(tl.where(together, centred_j, 0.0), AT_ONCE)

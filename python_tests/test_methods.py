@@ -1,4 +1,4 @@
-"""What each method promises besides its equation (docs/methods.md): signs, sums, invariances, where it is plain GRPO."""
+"""What each method promises besides its equation (docs/methods.md): signs, sums, invariances, when it is GRPO."""
 
 from __future__ import annotations
 

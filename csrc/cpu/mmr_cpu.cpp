@@ -12,6 +12,10 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "advantages.h"
 #include "statistics.h"
@@ -75,6 +79,17 @@ namespace avx512 {
 }  // namespace avx512
 #if defined(__clang__)
 #pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma,f16c,amx-tile,amx-bf16"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,f16c,amx-tile,amx-bf16")
+#endif
+namespace amx {
+#include "amx.inl"
+}  // namespace amx
+#if defined(__clang__)
+#pragma clang attribute pop
 #else
 #pragma GCC pop_options
 #endif
@@ -89,8 +104,10 @@ std::vector<InstructionSet> supported() {
     std::vector<InstructionSet> sets;
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma")) {
+        if (amx::allowed()) sets.push_back({"amx", &amx::kernel});
         sets.push_back({"avx512", &avx512::kernel});
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back({"avx2", &avx2::kernel});
     sets.push_back({"sse2", &portable::kernel});
 #elif defined(__aarch64__)
@@ -160,30 +177,43 @@ void for_each(int64_t count, int threads, bool one_size, Body body) {
     static_cast<void>(threads), static_cast<void>(one_size);
 }
 
+// Of embeddings in float32: what a core's cache of the second level holds beside other rows.
+constexpr int64_t strip_bytes = 1 << 19;
+
+const Products &products_of(const Kernel &kernel, DType dtype) {
+    switch (dtype) {
+        case DType::float32: break;
+        case DType::float16: return kernel.float16;
+        case DType::bfloat16: return kernel.bfloat16;
+    }
+    return kernel.float32;
+}
+
 void form_similarity(const Problem &p, Workspace &w, int64_t scope, int threads) {
     const Kernel &kernel = *chosen.kernel;
     if (p.similarity) {
         const Range positions = positions_of_scope(p, scope);
         return kernel.take_similarity(p, w, scope, positions.end - positions.begin, positions.begin);
     }
-    const int64_t blocks = (w.count + 3) / 4;
-    if (p.embedding_dtype != DType::float32)
-        for_each(w.count, threads, true, [&](int64_t i) { kernel.widen_row(p, w, i); });
-    for (int64_t i = 0; i < blocks * 4; ++i) {
+    const Products &products = products_of(kernel, p.embedding_dtype);
+    const int64_t blocks = (w.count + products.rows - 1) / products.rows;
+    if (products.prepare) for_each(blocks, threads, true, [&](int64_t block) { products.prepare(p, w, block); });
+    for (int64_t i = 0; i < (w.count + 3) / 4 * 4; ++i) {
         const int64_t member = std::min(i, w.count - 1);
-        w.rows[i] = p.embedding_dtype == DType::float32 ? static_cast<const float *>(p.embeddings) + w.members[member] * p.dim
-                                                        : w.widened + member * p.dim;
+        w.rows[i] = products.prepare ? w.widened + member * p.dim
+                                     : static_cast<const float *>(p.embeddings) + w.members[member] * p.dim;
     }
-    if (threads > 1) {
-        for_each(blocks, threads, true, [&](int64_t block) { kernel.diagonal_block(p, w, block); });
-        // From the longest strip to the shortest, so that threads end together.
-        for_each(blocks, threads, false, [&](int64_t block) { kernel.below_diagonal(p, w, blocks - 1 - block); });
-    } else {
-        for (int64_t block = 0; block < blocks; ++block) {
-            kernel.diagonal_block(p, w, block);
-            kernel.below_diagonal(p, w, block);
-        }
-    }
+    for_each(blocks, threads, true, [&](int64_t block) { products.diagonal(p, w, block); });
+    // Strips of as many blocks as a cache of the second level holds, but enough for all threads; from the longest to the
+    // shortest, so that threads end together.
+    const int64_t block_bytes = 4 * products.rows * std::max<int64_t>(p.dim, 1);
+    const int64_t enough = threads > 1 ? blocks / (4 * threads) : blocks;
+    const int64_t strip = std::max<int64_t>(std::min(strip_bytes / block_bytes, enough), 1);
+    const int64_t strips = (blocks + strip - 1) / strip;
+    for_each(strips, threads, false, [&](int64_t from_last) {
+        const int64_t begin = (strips - 1 - from_last) * strip;
+        products.below_diagonal(p, w, begin, std::min(begin + strip, blocks));
+    });
     kernel.finish_similarity(w);
 }
 

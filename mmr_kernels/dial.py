@@ -84,10 +84,10 @@ class SignalDial:
         return dial.clamp(0, 1).where(variance > 0, 0.0).to(torch.float32)
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: numbers, as JSON takes them; ``averages``, which are read here, None before the first batch."""
+        """For a checkpoint: numbers, as JSON takes them; ``averages`` are read, and None before the first batch."""
         averages = self._averages.tolist()
-        averages = averages if all(map(math.isfinite, averages)) else None
-        return {"threshold": self.threshold, "weight": self.weight, "averages": averages}
+        known = all(map(math.isfinite, averages))
+        return {"threshold": self.threshold, "weight": self.weight, "averages": averages if known else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """From a checkpoint.

@@ -73,6 +73,8 @@ METHODS_OF_REWARDS_ALONE = ("none",)
 METHODS_THAT_COUNT = ("smi", "share", "unique", "partition")
 #: Methods that make no new rewards: they weigh the advantages.
 METHODS_THAT_WEIGH = ("share", "unique")
+#: Methods that have a diversity.
+METHODS_WITH_DIVERSITY = ("mmr", "share")
 #: The defaults that depend on the method: those of all, and where a method has others.
 OF_ALL_METHODS: dict[str, float | None] = {"diversity": 1.0, "strength": 1.0, "sharpness": 4.0}
 OF_ONE_METHOD: dict[str, dict[str, float | None]] = {

@@ -124,8 +124,8 @@ def test_the_report_is_of_this_kernel(compiled_here: list[Row]) -> None:
     ids=str,
 )
 def test_every_option_compiles(size: int, options: dict[str, Any]) -> None:
-    """The interpreter takes what a compiler would refuse. Nothing spills, and from embeddings one warp has no barrier in
-    a loop but the one that loads them.
+    """The interpreter takes what a compiler would refuse. Nothing spills, and from embeddings one warp has no barrier
+    in a loop but the one that loads them.
     """
     import torch
 

@@ -43,7 +43,7 @@ MMR_DEVICE Side side_of(float sign, float exponent, int own, Centred centred, Co
     return side;
 }
 
-// The centred rewards of one group as its method weighs them, and what then stands for the group's squares.
+// The centred rewards of one group as its method weighs them; "share" divides by their squares, not by those of r'.
 struct Weigher {
     Method method;
     float strength;
@@ -135,7 +135,7 @@ MMR_DEVICE void finish(const Problem &p, const Buffers &buffers, Members<P> &mem
 
 // ---- Groups in memory ------------------------------------------------------------------------------------------------
 
-// One group of any size from the r' in memory, of which `group` is the index.
+// One group of any size from the r' in memory.
 MMR_DEVICE void group_advantages(const Problem &p, const Buffers &buffers, const Range &range, int64_t group_index,
                                  float batch_deviation) {
     MMR_PHASE("advantages, large");

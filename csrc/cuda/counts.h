@@ -129,12 +129,9 @@ MMR_DEVICE_CALL void without_picks(const Problem &p, const Work &work, const Sha
     Members<P> members(buffers, range, true);
     const SmallSimilarity similarity{p, buffers, memory, scope, static_cast<int>(range.count)};
     float n[P] = {};
-    if (!p.counts()) {
-    } else if (p.has_threshold() && !buffers.labels) {
-        count_components<P>(p.threshold, members, similarity, n);
-    } else {
-        count_alike<P>(p, buffers, range, members, similarity, n);
-    }
+    const bool grows = p.has_threshold() && !buffers.labels;
+    if (p.counts() && grows) count_components<P>(p.threshold, members, similarity, n);
+    else if (p.counts()) count_alike<P>(p, buffers, range, members, similarity, n);
 #pragma unroll
     for (int k = 0; k < P; ++k) members.new_reward[k] = new_reward(p, members.reward[k], n[k], members.count);
     finish<P>(p, buffers, members, range, scope, n, advantages);

@@ -254,4 +254,5 @@ def unpack(packed: str) -> Options:
 def completed(options: Options) -> Options:
     """With the defaults that depend on the method. ``sharpness`` stays None where the count is SMI's published sum."""
     defaults = {**OF_ALL_METHODS, **OF_ONE_METHOD.get(options.method, {})}
-    return options._replace(**{name: value for name, value in defaults.items() if getattr(options, name) is None})
+    missing: dict[str, Any] = {name: value for name, value in defaults.items() if getattr(options, name) is None}
+    return options._replace(**missing)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, cast
 
 import torch
@@ -112,7 +113,8 @@ def allocate_outputs(problem: Problem) -> MMRResult:
             torch.empty_like(rewards, dtype=torch.int64),
             torch.empty_like(rewards),
             rewards.new_empty(problem.num_scopes),
-            rewards.new_empty((problem.num_scopes, 2)),
+            # A kernel fills it where there is one.
+            rewards.new_full((problem.num_scopes, 2), 0 if problem.has_signal else math.nan),
         )
     only = torch.empty_like(rewards)
     return MMRResult(only, *NOTHING[1:]) if "advantages" in ASKED_FOR[outputs] else MMRResult(None, only, *NOTHING[2:])

@@ -114,7 +114,7 @@ def test_empty_groups_take_no_part(backend: str, device: torch.device) -> None:
     options: dict[str, Any] = {"backend": backend, "return_details": True}
     plain = mmr_advantages(*flat, group_offsets=[0, 10, 35], **options)
     with_empty = mmr_advantages(*flat, group_offsets=[0, 0, 10, 10, 10, 35, 35], **options)
-    same(MMRResult(*with_empty[:4], with_empty.lam[[1, 4]]), plain)
+    same(MMRResult(*with_empty[:4], with_empty.lam[[1, 4]], with_empty.signal[[1, 4]]), plain)
 
 
 def test_lambda_per_group_follows_the_labels(backend: str, device: torch.device) -> None:

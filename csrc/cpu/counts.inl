@@ -137,5 +137,7 @@ void determinant_gains(const Workspace &w, const double *root, double *gains) {
     }
 }
 
-const Kernel kernel = {width, widen_row, diagonal_block, below_diagonal, finish_similarity, take_similarity, greedy,
+constexpr Products as_it_is = {4, nullptr, diagonal_block, below_diagonal};
+constexpr Products widened = {4, widen_block, diagonal_block, below_diagonal};
+const Kernel kernel = {width, as_it_is, widened, widened, finish_similarity, take_similarity, greedy,
                        sum_likeness, sum_similarity, count_components, determinant_gains};

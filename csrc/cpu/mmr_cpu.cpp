@@ -12,8 +12,14 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "advantages.h"
+#include "methods.h"
+#include "scopes.h"
 #include "statistics.h"
 #include "workspaces.h"
 
@@ -75,6 +81,17 @@ namespace avx512 {
 }  // namespace avx512
 #if defined(__clang__)
 #pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma,f16c,amx-tile,amx-bf16"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,f16c,amx-tile,amx-bf16")
+#endif
+namespace amx {
+#include "amx.inl"
+}  // namespace amx
+#if defined(__clang__)
+#pragma clang attribute pop
 #else
 #pragma GCC pop_options
 #endif
@@ -89,8 +106,10 @@ std::vector<InstructionSet> supported() {
     std::vector<InstructionSet> sets;
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma")) {
+        if (amx::allowed()) sets.push_back({"amx", &amx::kernel});
         sets.push_back({"avx512", &avx512::kernel});
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back({"avx2", &avx2::kernel});
     sets.push_back({"sse2", &portable::kernel});
 #elif defined(__aarch64__)
@@ -102,40 +121,6 @@ std::vector<InstructionSet> supported() {
 }
 
 InstructionSet chosen = supported().front();
-
-// ---- Groups and scopes -----------------------------------------------------------------------------------------
-
-struct Range {
-    int64_t begin, end;
-};
-
-Range positions_of_group(const Problem &p, int64_t group) {
-    if (!p.group_offsets) return {group * p.group_size, (group + 1) * p.group_size};
-    return {p.group_offsets[group], p.group_offsets[group + 1]};
-}
-
-Range positions_of_scope(const Problem &p, int64_t scope) {
-    return p.batch_scope() ? Range{0, p.num_completions} : positions_of_group(p, scope);
-}
-
-bool takes_part(const Problem &p, int64_t i) { return std::isfinite(p.rewards[i]) && (!p.valid || p.valid[i]); }
-
-// Lists the valid ones, and writes all outputs of the others.
-void collect(const Problem &p, Workspace &w, Range positions, bool whole_batch) {
-    w.count = 0;
-    for (int64_t position = positions.begin; position < positions.end; ++position) {
-        const int64_t i = p.order && !whole_batch ? p.order[position] : position;
-        if (takes_part(p, i)) {
-            w.members[w.count] = i;
-            w.rewards[w.count++] = p.rewards[i];
-            continue;
-        }
-        if (p.advantages) p.advantages[i] = 0;
-        if (p.reweighted_rewards) p.reweighted_rewards[i] = std::numeric_limits<float>::quiet_NaN();
-        if (p.selection_rank) p.selection_rank[i] = -1;
-        if (p.max_similarity) p.max_similarity[i] = 0;
-    }
-}
 
 // ---- One scope -------------------------------------------------------------------------------------------------
 
@@ -160,103 +145,48 @@ void for_each(int64_t count, int threads, bool one_size, Body body) {
     static_cast<void>(threads), static_cast<void>(one_size);
 }
 
+// Of embeddings in float32: what a core's cache of the second level holds beside other rows.
+constexpr int64_t strip_bytes = 1 << 19;
+
+const Products &products_of(const Kernel &kernel, DType dtype) {
+    switch (dtype) {
+        case DType::float32: break;
+        case DType::float16: return kernel.float16;
+        case DType::bfloat16: return kernel.bfloat16;
+    }
+    return kernel.float32;
+}
+
 void form_similarity(const Problem &p, Workspace &w, int64_t scope, int threads) {
     const Kernel &kernel = *chosen.kernel;
     if (p.similarity) {
         const Range positions = positions_of_scope(p, scope);
         return kernel.take_similarity(p, w, scope, positions.end - positions.begin, positions.begin);
     }
-    const int64_t blocks = (w.count + 3) / 4;
-    if (p.embedding_dtype != DType::float32)
-        for_each(w.count, threads, true, [&](int64_t i) { kernel.widen_row(p, w, i); });
-    for (int64_t i = 0; i < blocks * 4; ++i) {
+    const Products &products = products_of(kernel, p.embedding_dtype);
+    const int64_t blocks = (w.count + products.rows - 1) / products.rows;
+    if (products.prepare) for_each(blocks, threads, true, [&](int64_t block) { products.prepare(p, w, block); });
+    for (int64_t i = 0; i < (w.count + 3) / 4 * 4; ++i) {
         const int64_t member = std::min(i, w.count - 1);
-        w.rows[i] = p.embedding_dtype == DType::float32 ? static_cast<const float *>(p.embeddings) + w.members[member] * p.dim
-                                                        : w.widened + member * p.dim;
+        w.rows[i] = products.prepare ? w.widened + member * p.dim
+                                     : static_cast<const float *>(p.embeddings) + w.members[member] * p.dim;
     }
-    if (threads > 1) {
-        for_each(blocks, threads, true, [&](int64_t block) { kernel.diagonal_block(p, w, block); });
-        // From the longest strip to the shortest, so that threads end together.
-        for_each(blocks, threads, false, [&](int64_t block) { kernel.below_diagonal(p, w, blocks - 1 - block); });
-    } else {
-        for (int64_t block = 0; block < blocks; ++block) {
-            kernel.diagonal_block(p, w, block);
-            kernel.below_diagonal(p, w, block);
-        }
-    }
+    for_each(blocks, threads, true, [&](int64_t block) { products.diagonal(p, w, block); });
+    // Strips of as many blocks as a cache of the second level holds, but enough for all threads; from the longest to the
+    // shortest, so that threads end together.
+    const int64_t block_bytes = 4 * products.rows * std::max<int64_t>(p.dim, 1);
+    const int64_t enough = threads > 1 ? blocks / (4 * threads) : blocks;
+    const int64_t strip = std::max<int64_t>(std::min(strip_bytes / block_bytes, enough), 1);
+    const int64_t strips = (blocks + strip - 1) / strip;
+    for_each(strips, threads, false, [&](int64_t from_last) {
+        const int64_t begin = (strips - 1 - from_last) * strip;
+        products.below_diagonal(p, w, begin, std::min(begin + strip, blocks));
+    });
     kernel.finish_similarity(w);
-}
-
-// n of section 4 from labels: members that have the same.
-void count_labels(const Problem &p, Workspace &w) {
-    int64_t *sorted = w.labels + w.stride;
-    for (int64_t k = 0; k < w.count; ++k) sorted[k] = w.labels[k] = p.labels[w.members[k]];
-    std::sort(sorted, sorted + w.count);
-    for (int64_t k = 0; k < w.count; ++k) {
-        const auto [first, last] = std::equal_range(sorted, sorted + w.count, w.labels[k]);
-        w.counts[k] = static_cast<double>(last - first);
-    }
-}
-
-void centre_rewards(Workspace &w) {
-    const double mean = moments(w.rewards, w.count).mean;
-    for (int64_t k = 0; k < w.count; ++k) w.centred[k] = static_cast<float>(w.rewards[k] - mean);
-}
-
-// The counts of section 4; and those sums of likeness that the signal needs, of a scope that is a group.
-void count(const Problem &p, Workspace &w) {
-    const Kernel &kernel = *chosen.kernel;
-    const bool soft = p.counts() && !p.labels && !p.has_threshold() && !p.has_published_sum();
-    if (p.counts() && p.labels) {
-        count_labels(p, w);
-    } else if (p.counts() && p.has_threshold()) {
-        kernel.count_components(w, p.threshold, !p.similarity);
-    } else if (p.counts() && !soft) {
-        centre_rewards(w);
-        kernel.sum_similarity(w, w.centred);
-        std::copy(w.weights, w.weights + w.count, w.counts);
-    }
-    if (!soft && !(p.has_signal() && !p.batch_scope())) return;
-    centre_rewards(w);
-    kernel.sum_likeness(w, w.centred, p.signal_sharpness());
-    for (int64_t k = 0; soft && k < w.count; ++k) w.counts[k] = 1 + w.weights[k];
-}
-
-// Section 4 for a method that picks nothing.
-void without_picks(const Problem &p, Workspace &w) {
-    const double others = static_cast<double>(w.count - 1);
-    switch (p.method) {
-        case Method::smi:
-            for (int64_t k = 0; k < w.count; ++k) {
-                const double n = p.strength == 1 ? w.counts[k] : std::max(w.counts[k], 0.0);
-                w.reweighted[k] = static_cast<float>(w.rewards[k] / power(n + density_guard, p.strength));
-            }
-            return;
-        case Method::partition:
-            for (int64_t k = 0; k < w.count; ++k) {
-                const double part = w.count < 2 ? 1 : (static_cast<double>(w.count) - w.counts[k]) / others;
-                w.reweighted[k] = static_cast<float>(w.rewards[k] * std::max(part, double(smallest_part)));
-            }
-            return;
-        case Method::dpp: {
-            const float lowest = *std::min_element(w.rewards, w.rewards + w.count);
-            double *root = w.roots;
-            for (int64_t k = 0; k < w.count; ++k)
-                root[k] = p.quality ? std::sqrt(quality_scale * (double(w.rewards[k]) - lowest)) : 1;
-            chosen.kernel->determinant_gains(w, root, w.gains);
-            for (int64_t k = 0; k < w.count; ++k)
-                w.reweighted[k] = static_cast<float>(p.quality ? w.gains[k] : w.rewards[k] + p.strength * w.gains[k]);
-            return;
-        }
-        case Method::mmr: return;  // picks
-        case Method::share: case Method::unique: case Method::none:
-            std::copy(w.rewards, w.rewards + w.count, w.reweighted);
-    }
 }
 
 // Sections 2 to 4 for the scopes first_scope, first_scope + 1, …, one per workspace; and 7, where they are groups.
 void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int scopes, int threads) {
-    constexpr float nothing = std::numeric_limits<float>::quiet_NaN();
     const Kernel &kernel = *chosen.kernel;
     Workspace *filled[greedy_batch];
     float lam[greedy_batch];
@@ -266,23 +196,22 @@ void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int sc
         const int64_t number = first_scope + s;
         collect(p, scope, positions_of_scope(p, number), p.batch_scope());
         scope.stride = (scope.count + kernel.width - 1) / kernel.width * kernel.width;
-        lam[count_filled] = p.picks() ? lambda(p, scope, number) : nothing;
+        lam[count_filled] = p.picks() ? lambda(p, scope, number) : std::numeric_limits<float>::quiet_NaN();
         if (p.lam_out) p.lam_out[number] = lam[count_filled];
         if (scope.count != 0) {
             if (p.needs_similarity()) form_similarity(p, scope, number, threads);
-            count(p, scope);
+            count(p, kernel, scope);
             filled[count_filled++] = &scope;
         }
-        if (!p.signal || p.batch_scope()) continue;
+        if (!p.has_signal() || p.batch_scope()) continue;
         Signal signal;
-        if (p.has_signal()) signal.add(scope);
-        else signal = {nothing, nothing};
+        signal.add(scope);
         signal.write(p.signal + 2 * number);
     }
     if (p.picks()) kernel.greedy(p, filled, lam, count_filled);  // of several scopes at once
     for (int s = 0; s < count_filled; ++s) {
         Workspace &scope = *filled[s];
-        without_picks(p, scope);
+        without_picks(p, kernel, scope);
         if (p.match_scale) match_scale(scope);
         const bool ranked = p.picks();
         for (int64_t k = 0; k < scope.count; ++k) {
@@ -398,10 +327,7 @@ void solve_on_cpu(const Problem &p, int threads) {
         const int scopes = static_cast<int>(std::min<int64_t>(together, p.num_scopes() - first_scope));
         solve(workspaces.of_thread(scope_threads > 1 ? thread_number() : 0), first_scope, scopes, 1);
     });
-    if (p.signal && p.batch_scope()) {
-        if (p.has_signal()) write_signal_of_batch(p, *workspaces.of_thread(0)[0]);
-        else p.signal[0] = p.signal[1] = std::numeric_limits<float>::quiet_NaN();
-    }
+    if (p.has_signal() && p.batch_scope()) write_signal_of_batch(p, *workspaces.of_thread(0)[0]);
     if (!p.advantages || at_once) return;
 
     const double batch_deviation = p.scale == Scale::batch ? deviation_of_batch(p, reweighted) : 0;

@@ -27,7 +27,7 @@ class Workspaces {
                 const int64_t most = &w < each.data() + together ? largest : largest_apart;
                 const int64_t stride = (most + longest_vector - 1) / longest_vector * longest_vector;
                 w.similarity = carve<float>(squares ? stride * stride : 0);
-                w.widened = carve<float>(widen ? most * p.dim : 0);
+                w.widened = carve<float>(widen ? (most + 31) / 32 * 32 * ((p.dim + 31) / 32 * 32) : 0);  // whole tiles
                 w.rows = carve<const float *>(stride);
                 w.members = carve<int64_t>(stride);
                 w.rank = carve<int32_t>(stride);

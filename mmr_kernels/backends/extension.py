@@ -51,5 +51,5 @@ def arguments(module: ModuleType, problem: Problem, outputs: MMRResult) -> tuple
         0 if selection_rank is None else selection_rank.data_ptr(),
         0 if max_similarity is None else max_similarity.data_ptr(),
         0 if lam_out is None else lam_out.data_ptr(),
-        0 if signal is None else signal.data_ptr(),
+        signal.data_ptr() if problem.has_signal else 0,
     )

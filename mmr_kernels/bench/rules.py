@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels.bench.baselines import EPS
+from mmr_kernels.options import METHODS_OF_REWARDS_ALONE
 
 #: Of the op, beside ``method``, in the benchmark. The inputs of ``alike`` lie on either side of the threshold.
 OPTIONS: dict[str, dict[str, Any]] = {"partition": {"threshold": 0.25}}
@@ -84,6 +85,8 @@ RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def batched(method: str, rewards: Tensor, embeddings: Tensor) -> Tensor:
     """All groups at once: (B, G) and (B, G, D) to (B, G)."""
+    if method in METHODS_OF_REWARDS_ALONE:
+        return RULES[method](rewards, rewards)
     unit = torch.nn.functional.normalize(embeddings.to(rewards.dtype), dim=-1)
     return RULES[method](rewards, unit @ unit.mT)
 

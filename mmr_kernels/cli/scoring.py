@@ -96,7 +96,7 @@ class ScoredRows:
 
         order = torch.tensor(self.rollouts.positions).argsort()
         rewards = torch.tensor(self.rollouts.rewards, dtype=torch.float64)[order]
-        scored = Scored(*(column[order] for column in self.scored[:-1]), self.scored.signal)
+        scored = Scored(*(*(column[order] for column in self.scored[:-1]), self.scored.signal))
         rows = read_rows(self.source, self.fields.rewards)
         for part in (slice(first, first + PART) for first in range(0, len(order), PART)):
             advantages = scored.advantages[part].tolist()

@@ -128,7 +128,7 @@ class MMROptions(_OpOptions):
     @property
     def follows_signal(self) -> bool:
         """Whether ``SignalDial`` gives the diversity."""
-        return self.mmr_diversity == SIGNAL
+        return bool(self.mmr_diversity == SIGNAL)
 
     def diversity(self, progress: float) -> float:
         """The diversity at ``progress`` through training, 0 at its start and 1 at its end; not that of the dial."""

@@ -50,6 +50,7 @@ def score(rewards: Tensor, embeddings: Tensor | None, **arguments: Any) -> Score
     # λ is one per batch, per group of one size, or per completion.
     lam = result.lam.repeat_interleave(len(rewards) // len(result.lam))
     advantages, reweighted, rank, similarity, _, signal = result
+    assert advantages is not None
     return Scored(rewards, advantages, reweighted, rank, similarity, lam, _unusable(rewards, embeddings), signal)
 
 

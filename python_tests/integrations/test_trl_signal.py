@@ -13,6 +13,8 @@ from integrations import tiny
 from mmr_kernels import MMRResult, SignalDial, mmr_advantages
 from mmr_kernels.embedders import LexicalEmbedder
 from mmr_kernels.integrations.scored import score
+from mmr_kernels.integrations.trl.papers import PAPERS
+from mmr_kernels.options import OPTIONS
 
 #: Of one batch each. In the second no group has rewards that differ.
 BATCHES: list[list[float | None]] = [
@@ -113,6 +115,10 @@ def test_methods_that_pick_nothing_draw_nothing(tmp_path: Path) -> None:
     trainer = tiny.trainer(tiny.config(tmp_path, mmr_method="share", mmr_plot_steps=1), BATCHES[0])
     trainer.train()
     assert not (tmp_path / "mmr_plots").exists()
+
+
+def test_every_method_but_plain_grpo_has_a_name_on_the_card() -> None:
+    assert {*PAPERS, "none"} == set(OPTIONS["method"].choices)
 
 
 def test_a_group_without_a_signal_is_left_out_of_the_sum() -> None:

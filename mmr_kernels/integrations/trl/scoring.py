@@ -53,5 +53,5 @@ def score_together(rewards: Tensor, embeddings: Tensor, group_size: int, acceler
         return scored
     *columns, signal = scored
     columns = accelerator.gather(torch.stack([column.to(torch.float32) for column in columns], dim=1)).unbind(dim=1)
-    scored = Scored(*columns, accelerator.gather(signal))
+    scored = Scored(*(*columns, accelerator.gather(signal)))
     return scored._replace(selection_rank=scored.selection_rank.long(), unusable=scored.unusable.bool())

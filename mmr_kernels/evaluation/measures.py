@@ -54,7 +54,8 @@ def pass_at_k(correct: np.ndarray, samples: int, k: int) -> np.ndarray:
         samples: n.
         k: at most n.
     """
-    return 1 - special.comb(samples - correct, k) / special.comb(samples, k)
+    failed: np.ndarray = special.comb(samples - correct, k) / special.comb(samples, k)
+    return 1 - failed
 
 
 def ks(samples: int) -> list[int]:

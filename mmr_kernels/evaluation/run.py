@@ -59,7 +59,7 @@ def _keep(path: Path, settings: dict[str, Any]) -> None:
         for name, value in settings.items():
             if before.get(name) != value:
                 raise ValueError(
-                    f"{path.parent} has samples with {name} {before.get(name)!r}, now it is {value!r}; name another --out"
+                    f"{path.parent} has samples with {name} {before.get(name)!r}, not {value!r}; name another --out"
                 )
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,9 +30,9 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Take NAME.jsonl there for each task, in place of the hub.")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Samples and results; a killed run goes on there.")] = Path(
-        "eval"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Samples and results; a killed run goes on from them.")
+    ] = Path("runs/eval"),
     plot: Annotated[Path | None, typer.Option(help="Draw avg@k and pass@k against k: .png.")] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
@@ -45,28 +45,26 @@ def evaluate(
         if bool(models) == bool(compare):
             raise InputError("takes one MODEL or more, or --compare with two files results.json")
         if models and len(set(models)) < len(models):
-            raise InputError(f"each MODEL once; got {', '.join(models)}")
-        try:
-            from mmr_kernels.evaluation import picture, report, results
-        except ImportError as error:
-            raise ImportError(f"{error}; evaluating needs more packages: pip install '.[eval]'") from error
+            raise InputError(f"takes each MODEL once; got {', '.join(models)}")
+        from mmr_kernels.evaluation import picture, report, results
+
         if compare:
             records = [results.read(path) for path in compare]
         else:
             options = {"backend": backend, "seed": seed, "max_new_tokens": max_new_tokens}
             names = tasks.split(",") if tasks else None
             records = _evaluated(models or [], names, data, limit, samples, out, options)
-        for second in records[1:]:
-            results.difference(records[0], second)  # before anything is printed
+        differences = [results.difference(records[0], second) for second in records[1:]]
+        if plot is not None:
+            with replacing([plot]) as temporaries:
+                picture.draw(records, temporaries[plot])
     except (InputError, ImportError, OSError, ValueError) as error:
         fail(error, 1)
     for found in records:
         report.print_record(found)
-    for second in records[1:]:
-        report.print_difference(records[0], second)
+    for second, difference in zip(records[1:], differences, strict=True):
+        report.print_difference(records[0], second, difference)
     if plot is not None:
-        with replacing([plot]) as temporaries:
-            picture.draw(records, temporaries[plot])
         typer.echo(f"wrote {plot}")
     if not compare:
         typer.echo(f"samples and results.json of each model are under {out}")
@@ -85,8 +83,10 @@ def _evaluated(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from mmr_kernels.evaluation import benchmarks, models, run
-
+    try:
+        from mmr_kernels.evaluation import benchmarks, models, run
+    except ImportError as error:
+        raise ImportError(f"{error}; evaluating needs more packages: pip install '.[eval]'") from error
     for name in names:
         models.check(options["backend"], name, options["max_new_tokens"])
     loaded = benchmarks.load(tasks or benchmarks.NAMES, data, limit, options["max_new_tokens"])

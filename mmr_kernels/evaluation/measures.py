@@ -58,7 +58,7 @@ def pass_at_k(correct: np.ndarray, samples: int, k: int) -> np.ndarray:
     return 1 - failed
 
 
-def ks(samples: int) -> list[int]:
+def powers(samples: int) -> list[int]:
     """1, 2, 4, … and the number of samples itself: the k of pass@k."""
     return sorted({2**power for power in range(samples.bit_length())} | {samples})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmr_kernels.evaluation.measures import interval, ks, pass_at_k
+from mmr_kernels.evaluation.measures import interval, pass_at_k, powers
 from mmr_kernels.evaluation.results import OVERALL
 
 COLORS = ("#525252", "#c2410c", "#7c3aed", "#15803d", "#0369a1", "#a16207")
@@ -31,7 +31,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
             correct = [
                 np.array([row["correct"] for row in found["problems"] if row["task"] == task]) for task in members
             ]
-            x = ks(found["settings"]["samples"])
+            x = powers(found["settings"]["samples"])
             lines = {
                 "avg": [interval([of[:, :k].mean(1) for of in correct]) for k in x],
                 "pass": [interval([pass_at_k(of.sum(1), of.shape[1], k) for of in correct]) for k in x],

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmr_kernels.evaluation.measures import LEVEL, Interval
-from mmr_kernels.evaluation.results import difference, summary
+from mmr_kernels.evaluation.results import Difference, summary
 
 
 def print_record(found: dict[str, Any]) -> None:
@@ -21,14 +21,11 @@ def print_record(found: dict[str, Any]) -> None:
     _print(found["settings"]["model"], found["settings"]["samples"], rows, "")
 
 
-def print_difference(first: dict[str, Any], second: dict[str, Any]) -> None:
+def print_difference(first: dict[str, Any], second: dict[str, Any], found: dict[str, Difference]) -> None:
     """One row per task: the second model's measures minus the first one's, and the problems that flip."""
-    one, other = (found["settings"]["model"] for found in (first, second))
-    rows = {
-        task: (f"{each.gained:,} gained, {each.lost:,} lost", each.measures)
-        for task, each in difference(first, second).items()
-    }
-    _print(f"{other} minus {one}, problem by problem", first["settings"]["samples"], rows, "+")
+    rows = {task: (f"{each.gained:,} gained, {each.lost:,} lost", each.measures) for task, each in found.items()}
+    title = f"{second['settings']['model']} minus {first['settings']['model']}, problem by problem"
+    _print(title, first["settings"]["samples"], rows, "+")
 
 
 def _print(title: str, samples: int, rows: dict[str, tuple[str, dict[str, Interval]]], sign: str) -> None:

@@ -11,13 +11,15 @@ import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mmr_kernels.bench.record import record
-from mmr_kernels.evaluation.measures import Interval, distinct_answers, interval, ks, mean_similarity, pass_at_k
-from mmr_kernels.evaluation.samples import Row
+from mmr_kernels.evaluation.measures import Interval, distinct_answers, interval, mean_similarity, pass_at_k, powers
+
+if TYPE_CHECKING:
+    from mmr_kernels.evaluation.samples import Row
 
 OVERALL = "mean over tasks"
 #: Settings in which two records may differ and still be compared.
@@ -66,9 +68,7 @@ def read(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found["settings"]["model"], found["problems"][0]["correct"]
     except (ValueError, TypeError, LookupError) as error:
-        raise ValueError(
-            f"{path} has no results of mmr-kernels eval; --compare takes two files results.json"
-        ) from error
+        raise ValueError(f"{path} has no results; --compare takes two files results.json") from error
     return found
 
 
@@ -81,7 +81,7 @@ def measures(found: dict[str, Any]) -> dict[str, Measures]:
         correct = np.array([row["correct"] for row in rows])
         by_task[task] = {
             f"avg@{samples}": correct.mean(1),
-            **{f"pass@{k}": pass_at_k(correct.sum(1), samples, k) for k in ks(samples)},
+            **{f"pass@{k}": pass_at_k(correct.sum(1), samples, k) for k in powers(samples)},
             "truncated": np.array([row["truncated"] for row in rows]) / samples,
             "distinct": np.array([row["distinct"] for row in rows], float),
             "similarity": np.array([row["similarity"] for row in rows], float),
@@ -103,12 +103,10 @@ def difference(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Diffe
     for name in first["settings"].keys() | second["settings"].keys():
         one, other = first["settings"].get(name), second["settings"].get(name)
         if name not in FREE and one != other:
-            raise ValueError(
-                f"the two were evaluated with other settings: {name} is {one!r} in one and {other!r} in the other"
-            )
+            raise ValueError(f"models are compared under the same settings; {name} is {one!r} and {other!r}")
     ids = [[(row["task"], row["problem"]) for row in found["problems"]] for found in (first, second)]
     if ids[0] != ids[1]:
-        raise ValueError("the two were evaluated on other problems; paired differences take the same ones in both")
+        raise ValueError("models are compared on the same problems; these two were evaluated on other problems")
     ones, others = measures(first), measures(second)
     differences = {task: {name: others[task][name] - ones[task][name] for name in ones[task]} for task in ones}
     average = f"avg@{first['settings']['samples']}"

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from typing import Any
 
+import aiohttp
 from lm_eval.models.openai_completions import LocalChatCompletion
 
 PART = 1024
@@ -44,6 +45,12 @@ class Server(LocalChatCompletion):
     def request_seed(self, seed: int) -> dict[str, int]:
         """None of its own: lm-eval sends requests with other options one after the other."""
         return {}
+
+    def generate_until(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().generate_until(*args, **options)
+        except aiohttp.ClientError as error:
+            raise OSError(f"{self.base_url}: {error}; the samples so far are kept, so run it again") from error
 
     def _create_payload(self, *args: Any, **options: Any) -> dict[str, Any]:
         # lm-eval sends one seed with every request, and with it a server gives every sample the same text.

@@ -68,9 +68,7 @@ def _load(manager: TaskManager, name: str, data: Path | None, limit: int | None,
         text, gold = row.get("problem", row.get("question")), row.get(target)
         for field, value in (("problem", text), (target, gold)):
             if value is None or not str(value).strip():
-                raise ValueError(
-                    f"{place}: takes a field {field!r} that says something; its fields are {', '.join(row)}"
-                )
+                raise ValueError(f"{place}: takes a text in the field {field!r}; its fields are {', '.join(row)}")
         if not read_gold(str(gold)):
             raise ValueError(
                 f"{place}: math-verify can't read its {target}, {str(gold)[:200]!r}; it takes LaTeX or a number"

@@ -40,11 +40,7 @@ def check(backend: str, name: str, max_new_tokens: int) -> int | None:
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
-        kind = (
-            "this folder has none"
-            if Path(name).is_dir()
-            else "there is no such folder, nor one on the hub within reach"
-        )
+        kind = "the folder has none" if Path(name).is_dir() else "no such folder, and none on the hub within reach"
         raise ValueError(f"{name} is no model: {kind} ({' '.join(str(error).split())[:200]})") from error
     length = int(getattr(config, "max_position_embeddings", None) or max_new_tokens + PROMPT)
     if length <= max_new_tokens:

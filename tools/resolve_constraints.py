@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-#: Left out: it needs sqlitedict and word2number, which have no wheels, and for another Python pip resolves wheels alone.
+#: Left out: it needs sqlitedict and word2number, which have no wheels, and for other Pythons pip resolves wheels alone.
 WITHOUT_WHEELS = "lm-eval"
 
 

@@ -50,12 +50,18 @@ class Answers(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+class Listening(ThreadingHTTPServer):
+    """With room for all requests at once."""
+
+    request_queue_size = 128
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Answers]]:
     class Handler(Answers):
         asked: list[dict[str, Any]] = []  # noqa: RUF012
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+    with Listening(("127.0.0.1", 0), Handler) as running:
         monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{running.server_port}/v1/")
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield Handler

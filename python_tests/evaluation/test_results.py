@@ -36,6 +36,7 @@ def test_differences_are_paired_and_flips_are_majorities() -> None:
 
 
 def test_samples_become_a_row_per_problem() -> None:
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install '.[eval]'")
     row = {"group": "aime24/0", "problem": "p", "gold": "1", "truncated": False}
     samples = [
         row | {"completion": "so 1", "reward": 1.0, "answer": "1"},

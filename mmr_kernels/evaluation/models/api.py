@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections import deque
 from typing import Any
@@ -50,6 +51,8 @@ class Server(LocalChatCompletion):
         try:
             return super().generate_until(*args, **options)
         except aiohttp.ClientError as error:
+            # The other requests under way fail too, and asyncio would print each one's traceback.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
             raise OSError(f"{self.base_url}: {error}; the samples so far are kept, so run it again") from error
 
     def _create_payload(self, *args: Any, **options: Any) -> dict[str, Any]:

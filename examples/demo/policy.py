@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tqdm import trange
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 
-def tokenizer(characters: str, unknown: str = "<pad>", **options: Any) -> PreTrainedTokenizerFast:
+def tokenizer(characters: Sequence[str], unknown: str = "<pad>", **options: Any) -> PreTrainedTokenizerFast:
     """One token per character; ``unknown`` stands for any other character."""
     vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", *characters])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))

@@ -8,6 +8,7 @@ import typer
 
 from mmr_kernels import __version__
 from mmr_kernels.cli.bench import bench
+from mmr_kernels.cli.eval import evaluate
 from mmr_kernels.cli.grpo import grpo, grpo_process
 from mmr_kernels.cli.info import info
 from mmr_kernels.cli.score import score
@@ -40,6 +41,7 @@ def _options(
 app.command()(info)
 app.command()(score)
 app.command()(bench)
+app.command("eval")(evaluate)
 for command in (grpo, grpo_process):
     app.command(
         hidden=command is grpo_process,

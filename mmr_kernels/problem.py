@@ -113,8 +113,10 @@ def allocate_outputs(problem: Problem) -> MMRResult:
             torch.empty_like(rewards, dtype=torch.int64),
             torch.empty_like(rewards),
             rewards.new_empty(problem.num_scopes),
-            # A kernel fills it where there is one.
-            rewards.new_full((problem.num_scopes, 2), 0 if problem.has_signal else math.nan),
+            # Where there is a signal a kernel fills it.
+            rewards.new_empty((problem.num_scopes, 2))
+            if problem.has_signal
+            else rewards.new_full((problem.num_scopes, 2), math.nan),
         )
     only = torch.empty_like(rewards)
     return MMRResult(only, *NOTHING[1:]) if "advantages" in ASKED_FOR[outputs] else MMRResult(None, only, *NOTHING[2:])

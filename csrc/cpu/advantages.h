@@ -65,16 +65,15 @@ struct Signal {
     double explained = 0, variance = 0;
     void add(const Workspace &w) {
         if (w.count < 2) return;
-        const double others = static_cast<double>(w.count - 1);
+        const double count = static_cast<double>(w.count), part_of_others = 1 / (count - 1);
         const double total = sum(w.count, [&](int64_t i) { return double(w.centred[i]); });
-        double squares = 0;
-        for (int64_t i = 0; i < w.count; ++i) {
-            const double own = w.centred[i], of_others = (total - own) / others;
-            squares += own * own;
-            if (w.weights[i] > smallest_weight)
-                explained += (own - of_others) * (w.weighed[i] / w.weights[i] - of_others);
-        }
-        variance += (squares - total * total / static_cast<double>(w.count)) * static_cast<double>(w.count) / others;
+        explained += sum(w.count, [&](int64_t i) {
+            const double own = w.centred[i], of_others = (total - own) * part_of_others;
+            const double guess = w.weights[i] > smallest_weight ? w.weighed[i] / w.weights[i] : of_others;
+            return (own - of_others) * (guess - of_others);
+        });
+        const double squares = sum(w.count, [&](int64_t i) { return double(w.centred[i]) * w.centred[i]; });
+        variance += (squares - total * total / count) * count * part_of_others;
     }
     void write(float *to) const {
         to[0] = static_cast<float>(explained);

@@ -17,7 +17,7 @@ void count_labels(const Problem &p, Workspace &w) {
 }
 
 void centre_rewards(Workspace &w) {
-    const double mean = moments(w.rewards, w.count).mean;
+    const double mean = mean_of(w.rewards, w.count);
     for (int64_t k = 0; k < w.count; ++k) w.centred[k] = static_cast<float>(w.rewards[k] - mean);
 }
 

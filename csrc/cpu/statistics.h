@@ -26,8 +26,12 @@ double sum(int64_t count, Value value) {
     return (part[0] + part[2]) + (part[1] + part[3]);
 }
 
+double mean_of(const float *values, int64_t count) {
+    return count ? sum(count, [=](int64_t i) { return double(values[i]); }) / static_cast<double>(count) : 0;
+}
+
 Moments moments(const float *values, int64_t count) {
-    const double mean = count ? sum(count, [=](int64_t i) { return double(values[i]); }) / static_cast<double>(count) : 0;
+    const double mean = mean_of(values, count);
     return {mean, sum(count, [=](int64_t i) { return (values[i] - mean) * (values[i] - mean); })};
 }
 

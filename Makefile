@@ -55,7 +55,7 @@ test-verl: $(VENV)-verl/ready
 $(VENV)-verl/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-verl
 	$(VENV)-verl/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(VENV)-verl/bin/python -m pip install --quiet verl==0.9.1 TransferQueue==0.1.11 cachetools fastapi uvicorn pytest
+	$(VENV)-verl/bin/python -m pip install --quiet verl==0.9.1 TransferQueue==0.1.11 cachetools fastapi uvicorn math-verify pytest
 	MMR_KERNELS_CUDA_ARCHS= $(VENV)-verl/bin/python -m pip install --quiet --editable .
 	touch $@
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +20,7 @@ for package in ("verl", "transfer_queue"):
     pytest.importorskip(package, reason=f"{package} is not installed: make test-verl")
 
 import numpy as np  # noqa: E402
+import pyarrow.parquet  # noqa: E402
 import ray  # noqa: E402
 import transfer_queue  # noqa: E402
 import verl  # noqa: E402
@@ -26,6 +29,7 @@ from verl.protocol import DataProto  # noqa: E402
 from verl.trainer.ppo import core_algos, ray_trainer  # noqa: E402
 from verl.trainer.ppo.utils import Role  # noqa: E402
 from verl.trainer.ppo.v1 import get_trainer_cls  # noqa: E402
+from verl.utils.config import validate_config  # noqa: E402
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict  # noqa: E402
 
 from mmr_kernels import mmr_advantages  # noqa: E402
@@ -370,6 +374,51 @@ def test_the_legacy_trainer(method: str, norm: bool) -> None:
         plain = made(legacy_trainer(f"algorithm.norm_adv_by_std_in_grpo={norm}", estimator="grpo"))
         torch.testing.assert_close(data.batch["advantages"], plain.batch["advantages"], **TOLERANCE)
         assert "mmr/reward_after" not in ray_trainer.compute_data_metrics(plain, use_critic=False)
+
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "verl"
+
+
+def load(name: str) -> ModuleType:
+    """A file of the recipe, as verl loads it."""
+    spec = importlib.util.spec_from_file_location(name, RECIPE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("estimator", ["mmr_grpo", "grpo"])
+def test_the_recipe_is_what_verl_takes(estimator: str, tmp_path: Path) -> None:
+    """Its command line as verl's configuration, of which the trainer is made."""
+    (tmp_path / "python3").write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "python3").chmod(0o755)
+    command = ["bash", str(RECIPE / "mmr_grpo_1.5b.sh"), "DATA", f"algorithm.adv_estimator={estimator}"]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PATH": path})
+    python, module, *overrides = done.stdout.splitlines()
+    assert (python, module) == ("-m", "verl.trainer.main_ppo")
+    trainer = get_trainer_cls("sync")(config(*overrides))
+    assert (hooks._run is not None) == (estimator == "mmr_grpo")
+    chosen = trainer.config
+    validate_config(chosen, use_reference_policy=False, use_critic=False)
+    assert (chosen.actor_rollout_ref.rollout.n, chosen.actor_rollout_ref.rollout.temperature) == (6, 0.7)
+    assert chosen.data.train_files == "DATA/train.parquet"
+    assert Path(chosen.reward.custom_reward_function.path) == RECIPE / "reward.py"
+
+
+def test_the_recipes_data_and_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.json").write_text(json.dumps({"problem": "1 + 2?", "solution": r"\boxed{3}"}))
+    load("prepare").main(str(tmp_path / "out"), str(tmp_path / "data"))
+    (row,) = pyarrow.parquet.read_table(tmp_path / "out" / "train.parquet").to_pylist()
+    assert [message["role"] for message in row["prompt"]] == ["system", "user"]
+    reward, truth = load("reward"), row["reward_model"]["ground_truth"]
+    monkeypatch.setattr(reward, "_tokenizer", lambda _: SimpleNamespace(encode=lambda text, **_: [0] * lengths[text]))
+    lengths = {r"<think>a</think> \boxed{3}": 0, r"a</think> \boxed{4}": 3584, r"\boxed{3}": 1792}
+    scores = [reward.compute_score("maths", text, truth, tokenizer="") for text in lengths]
+    assert scores == pytest.approx([1 + 2 * 1.0, 1 - 2 * 0.5, 2 * 0.75])
 
 
 def test_another_trainer_is_refused() -> None:

@@ -104,6 +104,17 @@ class MMROptions(_OpOptions):
         except (TypeError, ValueError) as error:
             raise type(error)(f"{where}: {error}") from None
 
+    def refuse_schedule(self, trainer: str) -> None:
+        """For a trainer that doesn't tell an adapter how far training is, nor shows pictures.
+
+        Raises:
+            ValueError: an option needs to know.
+        """
+        if self.mmr_diversity_end is not None or self.mmr_plot_steps:
+            raise ValueError(
+                f"mmr_diversity_end and mmr_plot_steps are not for {trainer}, which doesn't tell how far training is"
+            )
+
     def of_the_op(self) -> dict[str, Any]:
         """Those that are arguments of ``mmr_advantages``."""
         return {each.name: getattr(self, f"mmr_{each.name}") for each in _OF_THE_OP}

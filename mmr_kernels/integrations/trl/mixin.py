@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmr_kernels.integrations.averages import STATE_KEY, averaged_lambda
+from mmr_kernels.integrations.batch import STATE_KEY, score_batch
 from mmr_kernels.integrations.embedding import decoded, embed_own
+from mmr_kernels.integrations.gathering import score_together, total_reward
 from mmr_kernels.integrations.messages import generated_text
-from mmr_kernels.integrations.metrics import DIVERSITY, EMBED_MS, REWEIGHT_MS, SHARE_OF_STEP, metrics, timed
+from mmr_kernels.integrations.metrics import EMBED_MS, REWEIGHT_MS, SHARE_OF_STEP, timed
 from mmr_kernels.integrations.options import MMROptions
 from mmr_kernels.integrations.scored import Scored
 from mmr_kernels.integrations.trl import parent
 from mmr_kernels.integrations.trl.plots import MMRPlotCallback
 from mmr_kernels.integrations.trl.records import record
-from mmr_kernels.integrations.trl.scoring import score_together, total_reward
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as Trainer
@@ -134,23 +134,25 @@ class MMRMixin(Trainer):
         own = output["completion_mask"] * output.get("tool_mask", 1) != 0
         with timed(logged[EMBED_MS].append, self.accelerator.device):
             embeddings = self._embed(rewarded, output, own)
-        with timed(logged[REWEIGHT_MS].append, self.accelerator.device):
-            in_loss = self.accelerator.gather(own.any(dim=1))
-            per_function = rewarded.per_function.masked_fill(~in_loss.unsqueeze(1), torch.nan)
-            rewards = total_reward(per_function, self.reward_weights, aggregation, group_size)
-            chosen = {
-                "lam": self._lam(rewards, mode),
-                "diversity": self._mmr.diversity(self.state.global_step / max(self.state.max_steps, 1)),
-                "scale": "batch" if aggregation == "normalize_then_sum" else self.scale_rewards,
-            }
-            options = self._mmr.of_the_op() | chosen
-            scored = score_together(rewards, embeddings, group_size, self.accelerator, **options)
-            if self._mmr.mmr_method == "none":
-                scored = scored._replace(advantages=plain)
-        for name, value in metrics(scored, torch.arange(len(scored.rewards)) // group_size).items():
+        in_loss = self.accelerator.gather(own.any(dim=1))
+        per_function = rewarded.per_function.masked_fill(~in_loss.unsqueeze(1), torch.nan)
+        rewards = total_reward(per_function, self.reward_weights, aggregation, group_size)
+        scale = "batch" if aggregation == "normalize_then_sum" else self.scale_rewards
+
+        def call(**options: Any) -> Scored:
+            scored = score_together(rewards, embeddings, group_size, self.accelerator, scale=scale, **options)
+            return scored._replace(advantages=plain) if self._mmr.mmr_method == "none" else scored
+
+        scored, found = score_batch(
+            self._mmr,
+            call,
+            rewards,
+            torch.arange(len(rewards)) // group_size,
+            progress=self.state.global_step / max(self.state.max_steps, 1),
+            state=self.state.stateful_callbacks if mode == "train" else None,
+        )
+        for name, value in found.items():
             logged[name].append(value)
-        if self._mmr.mmr_method == "mmr":
-            logged[DIVERSITY].append(chosen["diversity"])
         return scored
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
@@ -190,12 +192,6 @@ class MMRMixin(Trainer):
 
         device, most = self.accelerator.device, self._mmr.mmr_embedder_max_tokens
         return embed_own(self._mmr_embedder, ids, own, texts, max_tokens=most, device=device)
-
-    def _lam(self, rewards: Tensor, mode: str) -> Any:
-        """λ as the op takes it. In evaluation its average over training is neither used nor moved."""
-        if mode == "eval":
-            return self._mmr.mmr_lam
-        return averaged_lambda(self._mmr, rewards, self.state.stateful_callbacks)
 
     def _check_parent(self, rewarded: Rewarded, output: dict[str, Any], plain: Tensor, logged: list[Any]) -> None:
         """The parent returned what it had scored and logged the advantages that it returned: only then MMR's fit in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor
 
 from mmr_kernels.integrations import plots
-from mmr_kernels.integrations.averages import averaged_lambda
+from mmr_kernels.integrations.batch import score_batch
 from mmr_kernels.integrations.embedding import decoded, embed_own
-from mmr_kernels.integrations.metrics import DIVERSITY, EMBED_MS, REWEIGHT_MS, metrics, timed
+from mmr_kernels.integrations.metrics import EMBED_MS, timed
 from mmr_kernels.integrations.options import MMROptions
 from mmr_kernels.integrations.scored import Scored, score
 from mmr_kernels.integrations.verl.completions import Completions
@@ -89,19 +90,20 @@ class Run:
         options = self.options
         with timed(lambda took: self.metrics.update({EMBED_MS: took})):
             embeddings = self._embed()
-        with timed(lambda took: self.metrics.update({REWEIGHT_MS: took})):
-            step, steps = self.trainer.global_steps, self.trainer.total_training_steps
-            diversity = options.diversity((step - 1) / max(steps, 1))  # verl counts steps from 1
-            lam = averaged_lambda(options, rewards, self.state)
-            chosen = {"lam": lam, "diversity": diversity, "scale": scale, "eps": EPS}
-            scored = score(rewards, embeddings, group_ids=group_ids, **(options.of_the_op() | chosen))
-        found = metrics(scored, group_ids)
-        if options.mmr_method == "mmr":
-            found[DIVERSITY] = diversity
+        step, steps = self.trainer.global_steps, self.trainer.total_training_steps
+        decided = {"group_ids": group_ids, "scale": scale, "eps": EPS}
+        scored, found = score_batch(
+            options,
+            functools.partial(score, rewards, embeddings, **decided),
+            rewards,
+            group_ids,
+            progress=(step - 1) / max(steps, 1),  # verl counts steps from 1
+            state=self.state,
+        )
         # A NaN, of a batch that holds nothing to measure, would stay in verl's averages over mini-batches.
         self.metrics.update({name: value for name, value in found.items() if value == value})
         if options.mmr_plot_steps and step % options.mmr_plot_steps == 0 and rewards.isfinite().any():
-            plain = score(rewards, None, group_ids=group_ids, method="none", scale=scale, eps=EPS)
+            plain = score(rewards, None, method="none", **decided)
             plots.save(scored, plain.advantages, self.trainer.config.trainer.default_local_dir, step)
         return scored
 

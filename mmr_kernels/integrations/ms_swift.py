@@ -51,12 +51,12 @@ def attach_mmr(*, embedder: Any = None, **options: Any) -> None:
 
 def _advantages(options: MMROptions, reads: Embedder | None, wrapped: Any, trainer: Any, args: Any, kwargs: Any) -> Any:
     """(N,) of all processes. A completion that the loss leaves out because it was cut off is not valid."""
-    plain: Tensor = wrapped(*args, **kwargs)
     if options.mmr_method == "none":
-        return plain
+        return wrapped(*args, **kwargs)
     for name, takes in _MUST_BE.items():
         if getattr(trainer, name) not in takes:
             raise ValueError(f"MMR in ms-swift takes {name} of {takes}; got {getattr(trainer, name)!r}")
+    wrapped(*args, **kwargs)  # which logs the rewards
     samples, per_function, _ = args
     training, device = trainer.model.training, trainer.accelerator.device
     size = trainer.num_generations if training else trainer.num_generations_eval

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import wrapt
-from torch import Tensor
 
 from mmr_kernels.embedders import Embedder, embed_distinct
 from mmr_kernels.integrations.batch import score_batch

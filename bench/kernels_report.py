@@ -22,7 +22,7 @@ from bench import disassembly
 from mmr_kernels.backends import triton as backend
 from mmr_kernels.backends.triton.advantages import mmr_kernel
 from mmr_kernels.bench import record
-from mmr_kernels.options import Options
+from mmr_kernels.options import Options, completed
 from mmr_kernels.problem import Problem, allocate_outputs
 
 REPORT = Path(__file__).parents[1] / "docs" / "kernels-report.json"
@@ -46,7 +46,7 @@ def problem(group_size: int, dtype: torch.dtype, groups: int = 16) -> Problem:
     """The plain call of a trainer: group scope, group scale, sigmoid λ, advantages alone. On no device at all."""
     rewards = torch.empty(groups, group_size, device="meta")
     embeddings = torch.empty(groups, group_size, DIM, device="meta", dtype=dtype)
-    return Problem(rewards, embeddings, groups, group_size, Options())
+    return Problem(rewards, embeddings, groups, group_size, completed(Options()))
 
 
 def compiled(call: Problem, target: GPUTarget) -> Any:
@@ -75,11 +75,17 @@ def row(target: str, group_size: int, dtype: str) -> dict[str, Any]:
     return {"target": target, "group_size": group_size, "dtype": dtype, "shared": kernel.metadata.shared} | found
 
 
-def _cuda(cubin: bytes) -> dict[str, Any]:
+def disassembled(cubin: bytes) -> disassembly.Kernel:
+    """The one kernel of a cubin."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
         (kernel,) = disassembly.kernels(Path(file.name))
+    return kernel
+
+
+def _cuda(cubin: bytes) -> dict[str, Any]:
+    kernel = disassembled(cubin)
     counts = disassembly.counts
     # The greedy loop is the one that looks for a maximum over the warp; the loops along D move embeddings.
     (greedy,) = (loop for loop in kernel.loops if counts(loop)["REDUX"])

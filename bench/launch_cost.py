@@ -21,7 +21,7 @@ from mmr_kernels.backends.extension import arguments
 from mmr_kernels.bench.measure import Call, figures
 from mmr_kernels.bench.record import record, write
 from mmr_kernels.bench.table import timings
-from mmr_kernels.options import Options
+from mmr_kernels.options import Options, completed
 from mmr_kernels.problem import Problem, allocate_outputs
 
 #: Places of the number of completions and of groups among ``extension.arguments``.
@@ -30,7 +30,9 @@ COUNTS = slice(4, 6)
 
 def problem(groups: int, size: int, dim: int, dtype: torch.dtype) -> Problem:
     """A call with one output."""
-    return Problem(torch.rand(groups, size), torch.randn(groups, size, dim).to(dtype), groups, size, Options())
+    return Problem(
+        torch.rand(groups, size), torch.randn(groups, size, dim).to(dtype), groups, size, completed(Options())
+    )
 
 
 def triton_calls(size: int) -> dict[str, Call]:

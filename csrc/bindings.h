@@ -29,6 +29,7 @@ template <class Value>
 void read(const pybind11::dict &given, const char *name, Value &value) {
     if (!given.contains(name)) throw std::invalid_argument(std::string("no option ") + name);
     if constexpr (std::is_enum_v<Value>) value = choice<Value>(name, given[name].cast<std::string>());
+    else if constexpr (std::is_same_v<Value, float>) value = given[name].is_none() ? NAN : given[name].cast<float>();
     else value = given[name].cast<Value>();
 }
 
@@ -65,8 +66,9 @@ void define_mmr(pybind11::module_ &module, Solve solve) {
                               const std::string &embedding_dtype, int64_t num_completions, int64_t num_groups,
                               int64_t group_size, int64_t dim, uintptr_t similarity, uintptr_t valid,
                               uintptr_t group_offsets, uintptr_t order, uintptr_t lam, int64_t lam_count,
+                              uintptr_t labels, uintptr_t dial, int64_t dial_count, uintptr_t group_of,
                               uintptr_t advantages, uintptr_t reweighted_rewards, uintptr_t selection_rank,
-                              uintptr_t max_similarity, uintptr_t lam_out, More... more) {
+                              uintptr_t max_similarity, uintptr_t lam_out, uintptr_t signal, More... more) {
         Problem p{options};
         p.rewards = reinterpret_cast<const float *>(rewards);
         p.embeddings = reinterpret_cast<const void *>(embeddings);
@@ -81,11 +83,16 @@ void define_mmr(pybind11::module_ &module, Solve solve) {
         p.order = reinterpret_cast<const int64_t *>(order);
         p.lam = reinterpret_cast<const float *>(lam);
         p.lam_count = lam_count;
+        p.labels = reinterpret_cast<const int64_t *>(labels);
+        p.dial = reinterpret_cast<const float *>(dial);
+        p.dial_count = dial_count;
+        p.group_of = reinterpret_cast<const int64_t *>(group_of);
         p.advantages = reinterpret_cast<float *>(advantages);
         p.reweighted_rewards = reinterpret_cast<float *>(reweighted_rewards);
         p.selection_rank = reinterpret_cast<int64_t *>(selection_rank);
         p.max_similarity = reinterpret_cast<float *>(max_similarity);
         p.lam_out = reinterpret_cast<float *>(lam_out);
+        p.signal = reinterpret_cast<float *>(signal);
         solve(p, more...);
     };
     module.def("mmr", call, "Fill the outputs of one problem.");

@@ -18,14 +18,14 @@ namespace mmr {
     inline const char *names_of(Type) { return #__VA_ARGS__; }
 
 MMR_CHOICE(DType, float32, bfloat16, float16)
-MMR_CHOICE(Method, mmr, smi, none)
+MMR_CHOICE(Method, mmr, smi, share, unique, partition, dpp, none)
 MMR_CHOICE(LambdaMode, fixed, tensor, sigmoid, relative_std)
 MMR_CHOICE(FirstPick, reward, score)
 MMR_CHOICE(Scope, group, batch)
 MMR_CHOICE(Scale, group, batch, none)
 MMR_CHOICE(Degenerate, reweight, zero)
 
-// The options of mmr_kernels/options.py that a kernel reads, by their names there.
+// The options of mmr_kernels/options.py that a kernel reads, by their names there; a number that is None there is NaN.
 #define MMR_OPTIONS(OPTION)         \
     OPTION(Method, method)          \
     OPTION(LambdaMode, lam_mode)    \
@@ -33,12 +33,18 @@ MMR_CHOICE(Degenerate, reweight, zero)
     OPTION(float, temperature)      \
     OPTION(FirstPick, first_pick)   \
     OPTION(float, diversity)        \
+    OPTION(float, strength)         \
+    OPTION(float, sharpness)        \
+    OPTION(float, threshold)        \
+    OPTION(bool, quality)           \
     OPTION(bool, match_scale)       \
     OPTION(Scope, scope)            \
     OPTION(Scale, scale)            \
     OPTION(float, eps)              \
     OPTION(Degenerate, degenerate)  \
     OPTION(bool, normalize)
+
+constexpr float usual_sharpness = 4;
 
 struct Options {
 #define MMR_FIELD(Type, name) Type name;
@@ -47,20 +53,42 @@ struct Options {
 
     // Each by a switch without a default, and compiled with -Werror=switch: a value more must be dealt with here and
     // in every other switch over it before anything compiles.
-    MMR_ANYWHERE bool needs_similarity() const {
+    MMR_ANYWHERE bool of_rewards_alone() const {
         switch (method) {
-            case Method::none: return false;
-            case Method::mmr: case Method::smi: return true;
+            case Method::none: return true;
+            case Method::mmr: case Method::smi: case Method::share: case Method::unique: case Method::partition:
+            case Method::dpp: return false;
         }
         return false;
     }
     MMR_ANYWHERE bool picks() const {
         switch (method) {
-            case Method::smi: case Method::none: return false;
             case Method::mmr: return true;
+            case Method::smi: case Method::share: case Method::unique: case Method::partition: case Method::dpp:
+            case Method::none: return false;
         }
         return false;
     }
+    // How many completions are like each: n of section 4.
+    MMR_ANYWHERE bool counts() const {
+        switch (method) {
+            case Method::smi: case Method::share: case Method::unique: case Method::partition: return true;
+            case Method::mmr: case Method::dpp: case Method::none: return false;
+        }
+        return false;
+    }
+    // Its advantages, and not its rewards: section 5 has the counts too.
+    MMR_ANYWHERE bool weighs() const {
+        switch (method) {
+            case Method::share: case Method::unique: return true;
+            case Method::mmr: case Method::smi: case Method::partition: case Method::dpp: case Method::none: return false;
+        }
+        return false;
+    }
+    MMR_ANYWHERE bool has_threshold() const { return threshold == threshold; }
+    // SMI's published sum of similarities, in place of a soft count.
+    MMR_ANYWHERE bool has_published_sum() const { return sharpness != sharpness; }
+    MMR_ANYWHERE float signal_sharpness() const { return has_published_sum() ? usual_sharpness : sharpness; }
     MMR_ANYWHERE bool first_pick_score() const {
         switch (first_pick) {
             case FirstPick::reward: return false;
@@ -99,6 +127,10 @@ struct Problem : Options {
     const int64_t *order;           // (N), null for the identity: group g is order[offsets[g] .. offsets[g + 1])
     const float *lam;               // (lam_count), for LambdaMode::tensor
     int64_t lam_count;              // 1, or one per scope
+    const int64_t *labels;          // (N): members of a scope with one label are one cluster
+    const float *dial;              // (dial_count), instead of the option diversity
+    int64_t dial_count;             // 1, or one per scope
+    const int64_t *group_of;        // (N), the group of each completion, where a scope of several has a signal
 
     // Outputs, contiguous; null when not asked for.
     float *advantages;              // (N)
@@ -106,16 +138,24 @@ struct Problem : Options {
     int64_t *selection_rank;        // (N)
     float *max_similarity;          // (N)
     float *lam_out;                 // (num_scopes)
+    float *signal;                  // (num_scopes, 2): T and V of section 7; null where there is nothing to take them from
 
     int64_t num_scopes() const { return batch_scope() ? 1 : num_groups; }
+    MMR_ANYWHERE bool has_signal() const { return signal; }
+    MMR_ANYWHERE bool needs_similarity() const {
+        return has_signal() || (!of_rewards_alone() && !(counts() && labels));
+    }
 };
 
-// Guards of sections 2 to 5 of docs/contract.md; mmr_kernels/reference.py holds the same five.
+// Guards and constants of sections 2 to 7 of docs/contract.md; mmr_kernels/reference/ holds the same.
 constexpr float smallest_norm = 1e-12f;
 constexpr float mean_guard = 1e-8f;
 constexpr float density_guard = 1e-6f;
 constexpr float spread_guard = 1e-8f;
+constexpr float smallest_part = 0.1f;
+constexpr float quality_scale = 8;
 constexpr float equality_guard = 1e-6f;
+constexpr float smallest_weight = 1e-9f;
 
 // Whether rewards from `lowest` to `highest` are equal up to rounding.
 MMR_ANYWHERE inline bool all_equal(float lowest, float highest) {

@@ -11,7 +11,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from mmr_kernels.options import METHODS_OF_REWARDS_ALONE, plain
+from mmr_kernels.options import plain
 from mmr_kernels.problem import Problem
 
 FLOAT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -117,7 +117,10 @@ def check_problem(problem: Problem) -> None:
     The op checks, for every backend: an exported program, and whoever calls the op by its name, have passed no other
     check.
     """
-    rewards, embeddings, num_groups, group_size, options, similarity, valid, group_offsets, order, lam = problem
+    (
+        rewards, embeddings, num_groups, group_size, options, similarity, valid, group_offsets, order, lam, labels,
+        diversity, _,
+    ) = problem  # fmt: skip
     if embeddings is not None:
         check_embeddings(embeddings, rewards)
     if valid is not None:
@@ -125,10 +128,19 @@ def check_problem(problem: Problem) -> None:
     if similarity is not None:
         check_similarity(similarity, problem)
     given = (embeddings is not None) + (similarity is not None)
-    if given == 2 or (given == 0 and options.method not in METHODS_OF_REWARDS_ALONE):
+    if given == 2 or (given == 0 and problem.method_needs_similarity):
         raise ValueError(
             f'method="{options.method}" takes embeddings or similarity, one of the two; got {given} of them'
         )
+    if labels is not None:
+        check_dtype("labels", labels, INTEGER_DTYPES)
+        if labels.numel() != rewards.numel():
+            raise ValueError(f"labels must be one per completion, {rewards.numel()}; got {tuple(labels.shape)}")
+        check_device("labels", labels, rewards)
+        if options.threshold is not None:
+            raise ValueError("labels and threshold each say what a cluster is: give one of the two")
+    elif options.method == "partition" and options.threshold is None:
+        raise ValueError('method="partition" counts the members of clusters: give labels or a threshold')
     if group_offsets is None and (group_size < 0 or num_groups * group_size != rewards.numel()):
         raise ValueError(f"group_size must divide the number of completions, {rewards.numel()}; got {group_size}")
     if order is not None:
@@ -138,10 +150,13 @@ def check_problem(problem: Problem) -> None:
         check_device("order", order, rewards)
     if (lam is None) != (options.lam_mode != "tensor"):
         raise ValueError(f'lam must be a tensor with lam_mode="tensor" alone; lam_mode is "{options.lam_mode}"')
-    if lam is not None:
-        check_device("lam", lam, rewards)
-        if lam.numel() != 1 and lam.shape != (problem.num_scopes,):
+    for name, tensor in (("lam", lam), ("diversity", diversity)):
+        if tensor is None:
+            continue
+        check_device(name, tensor, rewards)
+        if tensor.numel() != 1 and tensor.shape != (problem.num_scopes,):
             takes = "(1,)" if options.scope == "batch" else f"(1,) or ({num_groups},)"
             raise ValueError(
-                f'lam must have shape {takes} with scope="{options.scope}" and these groups; got {tuple(lam.shape)}'
+                f'{name} must have shape {takes} with scope="{options.scope}" and these groups;'
+                f" got {tuple(tensor.shape)}"
             )

@@ -97,7 +97,7 @@ def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
     count = rewards.shape[0]
     labels = _values("group_ids", group_ids, "an integer tensor or a sequence of hashable labels, one per completion")
     if not isinstance(labels, Tensor):
-        labels = _numbered(labels).to(rewards.device, non_blocking=True)
+        labels = _numbered("group_ids", labels).to(rewards.device, non_blocking=True)
     checks.check_dtype("group_ids", labels, (*checks.INTEGER_DTYPES, torch.bool))
     if labels.shape != rewards.shape:
         raise ValueError(f"group_ids must have the shape of rewards, ({count},); got {tuple(labels.shape)}")
@@ -110,6 +110,42 @@ def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
     offsets = torch.searchsorted(group_in_order, torch.arange(count + 1, device=rewards.device))
     group_of = torch.empty_like(order).scatter_(0, order, group_in_order)
     return Groups(0, offsets, order, group_of)
+
+
+def clusters(rewards: Tensor, labels: Labels, groups: Groups, across_groups: bool) -> Tensor:
+    """The labels of ``mmr_advantages`` as (N,) int64; ``across_groups``: those of other groups made other labels.
+
+    Raises:
+        TypeError, ValueError: as ``lay_out``.
+    """
+    numbers = _values("labels", labels, "an integer tensor or a sequence of hashable labels, one per completion")
+    count = rewards.numel()
+    if not isinstance(numbers, Tensor):
+        numbers = _numbered("labels", numbers).to(rewards.device, non_blocking=True)
+    checks.check_dtype("labels", numbers, (*checks.INTEGER_DTYPES, torch.bool))
+    if numbers.shape not in (rewards.shape, (count,)):
+        raise ValueError(
+            f"labels must have the shape of rewards, {tuple(rewards.shape)}, or ({count},); got {tuple(numbers.shape)}"
+        )
+    checks.check_device("labels", numbers, rewards)
+    numbers = numbers.reshape(-1).to(torch.int64)
+    if across_groups:
+        ordered, at = numbers.sort()
+        first = torch.searchsorted(ordered, ordered)  # equal labels have one first place among the sorted
+        dense = torch.empty_like(first).scatter_(0, at, first)
+        numbers = group_of(count, groups, rewards.device) * count + dense
+    return numbers
+
+
+def group_of(count: int, groups: Groups, device: torch.device) -> Tensor:
+    """The group of each completion, (N,) int64."""
+    if groups.group_of is not None:
+        return groups.group_of
+    position = torch.arange(count, device=device)
+    if groups.group_offsets is None:
+        return position // max(groups.group_size, 1)
+    group = torch.searchsorted(groups.group_offsets.to(torch.int64), position, right=True) - 1
+    return group if groups.order is None else torch.empty_like(group).scatter_(0, groups.order, group)
 
 
 def _values(name: str, given: Any, takes: str) -> Tensor | list[Any]:
@@ -129,19 +165,19 @@ def _values(name: str, given: Any, takes: str) -> Tensor | list[Any]:
     return [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
 
 
-def _numbered(labels: list[Any]) -> Tensor:
+def _numbered(name: str, labels: list[Any]) -> Tensor:
     """Equal labels as equal numbers."""
     codes: dict[object, int] = {}
     try:
         numbers = [codes.setdefault(label, len(codes)) for label in labels]
     except TypeError as error:
-        raise TypeError(f"group_ids must be hashable labels, one per completion: {error}") from error
+        raise TypeError(f"{name} must be hashable labels, one per completion: {error}") from error
     for label, code in codes.items():
         if label is None or _is_nan(label):
             raise ValueError(
-                f"group_ids must hold a label for each completion; got {label!r} at position {numbers.index(code)}"
+                f"{name} must hold a label for each completion; got {label!r} at position {numbers.index(code)}"
             )
-    if len(codes) == len(labels) > 1 and not torch.compiler.is_dynamo_compiling():
+    if name == "group_ids" and len(codes) == len(labels) > 1 and not torch.compiler.is_dynamo_compiling():
         checks.warn_of_groups_of_one()
     return torch.tensor(numbers, dtype=torch.int64)
 

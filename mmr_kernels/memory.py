@@ -6,7 +6,6 @@ import os
 
 import torch
 
-from mmr_kernels.options import METHODS_OF_REWARDS_ALONE
 from mmr_kernels.problem import Problem
 
 #: Calls of so few completions are not asked about: 64 MiB of similarities.
@@ -28,7 +27,7 @@ def check_room(problem: Problem, padded: bool = False) -> None:
         MemoryError: as ``check_room_for``.
     """
     count = problem.num_completions
-    if count <= SMALL or problem.options.method in METHODS_OF_REWARDS_ALONE:
+    if count <= SMALL or not problem.needs_similarity:
         return
     blocks, members = 1, largest_scope(problem)
     if padded:

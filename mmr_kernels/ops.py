@@ -14,19 +14,20 @@ from torch import Tensor
 
 from mmr_kernels import backends
 from mmr_kernels.checks import check_offsets, check_problem, check_rewards, warn_of_groups_of_one
-from mmr_kernels.options import unpack
+from mmr_kernels.groups import Groups, group_of
+from mmr_kernels.options import completed, unpack
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 _library = torch.library.Library("mmr_kernels", "DEF")  # type: ignore[no-untyped-call]
 _ARGUMENTS = (
     "(Tensor rewards, Tensor? embeddings, str options, SymInt group_size, Tensor? similarity, Tensor? valid,"
-    " Tensor? group_offsets, Tensor? order, Tensor? lam)"
+    " Tensor? group_offsets, Tensor? order, Tensor? lam, Tensor? labels=None, Tensor? diversity=None)"
 )
 _library.define(f"mmr{_ARGUMENTS} -> Tensor")  # type: ignore[no-untyped-call]
-# Five results and not a list of them, which costs a call 0.5 µs.
+# Six results and not a list of them, which costs a call 0.5 µs.
 _library.define(  # type: ignore[no-untyped-call]
     f"mmr.details{_ARGUMENTS} -> (Tensor advantages, Tensor reweighted_rewards, Tensor selection_rank,"
-    " Tensor max_similarity, Tensor lam)"
+    " Tensor max_similarity, Tensor lam, Tensor signal)"
 )
 
 #: The advantages or the reweighted rewards, as the options' ``outputs`` says.
@@ -39,7 +40,7 @@ def _check_values(problem: Problem) -> None:
     """Check values: read for CPU tensors, never for a device's (that would be a sync)."""
     if problem.rewards.device.type != "cpu":
         return
-    offsets, order, lam, count = problem.group_offsets, problem.order, problem.lam, problem.num_completions
+    offsets, order, count = problem.group_offsets, problem.order, problem.num_completions
     if offsets is not None:
         sizes = offsets.diff()
         if offsets[0] != 0 or offsets[-1] != count or bool((sizes < 0).any()):
@@ -51,8 +52,9 @@ def _check_values(problem: Problem) -> None:
             warn_of_groups_of_one()
     if order is not None and bool(((order < 0) | (order >= count)).any()):
         raise ValueError(f"order must lie in [0, {count}), got {_abbreviated(order)}")
-    if lam is not None and not bool(((lam >= 0) & (lam <= 1)).all()):
-        raise ValueError(f"lam must lie in [0, 1], got {_abbreviated(lam)}")
+    for name, numbers in (("lam", problem.lam), ("diversity", problem.diversity)):
+        if numbers is not None and not bool(((numbers >= 0) & (numbers <= 1)).all()):
+            raise ValueError(f"{name} must lie in [0, 1], got {_abbreviated(numbers)}")
 
 
 def _abbreviated(values: Tensor) -> str:
@@ -70,6 +72,8 @@ def _problem(
     group_offsets: Tensor | None,
     order: Tensor | None,
     lam: Tensor | None,
+    labels: Tensor | None = None,
+    diversity: Tensor | None = None,
 ) -> Problem:
     """The problem, in the dtypes and the contiguous memory that ``Problem`` promises.
 
@@ -87,26 +91,35 @@ def _problem(
     else:
         num_groups = rewards.shape[0] // group_size if group_size > 0 else 0
     problem = Problem(
-        rewards, embeddings, num_groups, group_size, unpack(packed_options), similarity, valid, group_offsets, order,
-        lam,
+        rewards, embeddings, num_groups, group_size, completed(unpack(packed_options)), similarity, valid,
+        group_offsets, order, lam, labels, diversity,
     )  # fmt: skip
     check_problem(problem)
     if embeddings is not None and not embeddings.is_contiguous():
         problem = problem._replace(embeddings=embeddings.contiguous())
     if valid is not None and not valid.is_contiguous():
         problem = problem._replace(valid=valid.contiguous())
-    if similarity is not None or order is not None or lam is not None:
-        return problem._replace(
-            similarity=None if similarity is None else similarity.to(torch.float32).contiguous(),
-            order=None if order is None else order.contiguous(),
-            lam=None if lam is None else lam.to(torch.float32).contiguous(),
-        )
-    return problem
+    if problem.has_signal and problem.options.scope == "batch":
+        groups = Groups(problem.group_size, group_offsets, order)
+        problem = problem._replace(group_of=group_of(problem.num_completions, groups, rewards.device))
+    if similarity is None and order is None and lam is None and labels is None and diversity is None:
+        return problem
+    return problem._replace(
+        similarity=_as(torch.float32, similarity),
+        order=_as(torch.int64, order),
+        lam=_as(torch.float32, lam),
+        labels=_as(torch.int64, labels),
+        diversity=_as(torch.float32, diversity),
+    )
+
+
+def _as(dtype: torch.dtype, tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.to(dtype).contiguous()
 
 
 def _outputs(*arguments: Any) -> MMRResult:
     problem = _problem(*arguments)
-    if problem.group_offsets is not None or problem.lam is not None:
+    if problem.group_offsets is not None or problem.lam is not None or problem.diversity is not None:
         _check_values(problem)
     outputs: MMRResult = backends.resolve(problem.options.backend, problem).run(problem)
     return outputs

@@ -28,14 +28,29 @@ class Options(NamedTuple):
     ``outputs`` says which outputs the op fills.
     """
 
-    method: Annotated[Literal["mmr", "smi", "none"], "How rewards are reweighted; 'none' is plain GRPO."] = "mmr"
+    method: Annotated[
+        Literal["mmr", "smi", "share", "unique", "partition", "dpp", "none"],
+        "The rule that makes likeness count; 'none' is plain GRPO.",
+    ] = "mmr"
     lam_mode: Annotated[Literal["fixed", "tensor", "sigmoid", "relative_std"], "The rule that gives λ."] = "sigmoid"
     lam_value: Annotated[float, UpTo(1.0), "λ itself, where the rule is 'fixed'."] = 0.0
     temperature: Annotated[float, UpTo(LARGEST_FLOAT32), "τ of the λ 'relative_std'."] = 1.0
     first_pick: Annotated[
         Literal["reward", "score"], "The first pick's new reward: its reward as it is, or λ times that."
     ] = "reward"
-    diversity: Annotated[float, UpTo(1.0), "A dial from plain GRPO (0) to MMR (1)."] = 1.0
+    diversity: Annotated[
+        float | None, UpTo(1.0), "A dial, for 'mmr' from plain GRPO (0) to MMR (1, its default); 'share' has 0."
+    ] = None
+    strength: Annotated[
+        float | None, UpTo(1000.0), "α of the method; 0.5 for 'share', 1 for 'unique' and 'smi', 0.1 for 'dpp'."
+    ] = None
+    sharpness: Annotated[
+        float | None, UpTo(1000.0), "p: a soft count adds max(0, S)^p; 4, but 'smi' has its published sum."
+    ] = None
+    threshold: Annotated[
+        float | None, UpTo(LARGEST_FLOAT32), "Count the members of a cluster: what similarities above this connect."
+    ] = None
+    quality: Annotated[bool, "Weigh the similarities of 'dpp' by the rewards."] = False
     match_scale: Annotated[bool, "Give the new rewards the mean and standard deviation of the old ones."] = False
     scope: Annotated[Literal["group", "batch"], "Pick within each group, or across the whole batch."] = "group"
     scale: Annotated[
@@ -54,6 +69,19 @@ class Options(NamedTuple):
 
 #: Methods that need no similarities.
 METHODS_OF_REWARDS_ALONE = ("none",)
+#: Methods that count how many completions are like one; from labels they need no similarities either.
+METHODS_THAT_COUNT = ("smi", "share", "unique", "partition")
+#: Methods that make no new rewards: they weigh the advantages.
+METHODS_THAT_WEIGH = ("share", "unique")
+#: Methods that have a diversity.
+METHODS_WITH_DIVERSITY = ("mmr", "share")
+#: The defaults that depend on the method: those of all, and where a method has others.
+OF_ALL_METHODS: dict[str, float | None] = {"diversity": 1.0, "strength": 1.0, "sharpness": 4.0}
+OF_ONE_METHOD: dict[str, dict[str, float | None]] = {
+    "share": {"diversity": 0.0, "strength": 0.5},
+    "dpp": {"strength": 0.1},
+    "smi": {"sharpness": None},  # its count is the published sum
+}
 #: The rules that a public ``lam`` may name.
 LAMBDA_MODES = ("sigmoid", "relative_std")
 
@@ -63,7 +91,7 @@ class Option(NamedTuple):
 
     name: str
     takes: typing.Any  # the type: a Literal of choices, float or bool
-    default: str | float | bool | None
+    default: str | float | bool | None  # None where it depends: on the machine or on the method
     choices: tuple[str | None, ...]  # of a choice; None among them where nothing need be chosen
     highest: float  # of a number
     help: str
@@ -76,14 +104,15 @@ class Option(NamedTuple):
     @property
     def is_number(self) -> bool:
         """Whether it is a float."""
-        return isinstance(self.default, float)
+        return not self.choices and not self.is_flag
 
 
 def _row(name: str, annotation: typing.Any) -> Option:
     takes, *metadata = typing.get_args(annotation)
     either = typing.get_args(takes)
-    names = typing.get_args(either[0]) if type(None) in either else either
-    choices = (*names, None) if type(None) in either else names
+    optional = type(None) in either
+    names = typing.get_args(either[0]) if optional else either
+    choices = (*names, None) if optional and names else names
     highest = next((item.highest for item in metadata if isinstance(item, UpTo)), math.inf)
     return Option(name, takes, Options._field_defaults[name], choices, highest, metadata[-1])
 
@@ -119,6 +148,8 @@ def check(name: str, value: object, called: str | None = None) -> None:
     elif option.is_flag:
         if not isinstance(value, bool):
             raise TypeError(f"{called} must be a bool, got {type(value).__name__}")
+    elif value is None and option.default is None:
+        return
     elif isinstance(value, bool) or not isinstance(value, NUMBERS):
         raise TypeError(f"{called} must be a float, got {type(value).__name__}")
     # Comparisons alone, which torch.compile can also trace for a number that changes from call to call.
@@ -144,6 +175,16 @@ def lambda_options(lam: object, called: str = "lam") -> tuple[str, float]:
         lam = plain(lam)
     check("lam_value", lam, called)
     return "fixed", typing.cast(float, lam)
+
+
+def check_together(options: Options, called: str = "") -> None:
+    """Check what no option shows alone; ``called``: the prefix under which the caller knows options.
+
+    Raises:
+        ValueError: naming the option, what it got and what it takes.
+    """
+    if options.method == "unique" and (options.strength or 0) > 1:
+        raise ValueError(f'{called}strength must lie in [0, 1] with {called}method="unique", got {options.strength}')
 
 
 def check_and_pack(**options: object) -> str:
@@ -204,4 +245,14 @@ def unpack(packed: str) -> Options:
         except (KeyError, ValueError):
             raise ValueError(f"{name} must be a {'bool' if option.is_flag else 'float'}, got {text!r}") from None
         check(name, values[name])
-    return Options(**values)  # type: ignore[arg-type]
+    options = Options(**values)  # type: ignore[arg-type]
+    check_together(options)
+    return options
+
+
+@functools.lru_cache(maxsize=512)
+def completed(options: Options) -> Options:
+    """With the defaults that depend on the method. ``sharpness`` stays None where the count is SMI's published sum."""
+    defaults = {**OF_ALL_METHODS, **OF_ONE_METHOD.get(options.method, {})}
+    missing: dict[str, Any] = {name: value for name, value in defaults.items() if getattr(options, name) is None}
+    return options._replace(**missing)

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from mmr_kernels.options import Options
+from mmr_kernels.options import METHODS_OF_REWARDS_ALONE, METHODS_THAT_COUNT, Options
 
 
 class Problem(NamedTuple):
@@ -31,6 +32,25 @@ class Problem(NamedTuple):
     group_offsets: Tensor | None = None  # (num_groups + 1,), int64
     order: Tensor | None = None  # (N,), int64, a permutation
     lam: Tensor | None = None  # (1,) or (num_scopes,), float32, for lam_mode "tensor"
+    labels: Tensor | None = None  # (N,), int64: members of a scope with one label are one cluster
+    diversity: Tensor | None = None  # (1,) or (num_scopes,), float32, instead of the option
+    group_of: Tensor | None = None  # (N,), int64: the group of each completion; where a scope of several has a signal
+
+    @property
+    def method_needs_similarity(self) -> bool:
+        """Whether the method can't do without."""
+        method = self.options.method
+        return method not in METHODS_OF_REWARDS_ALONE and (self.labels is None or method not in METHODS_THAT_COUNT)
+
+    @property
+    def needs_similarity(self) -> bool:
+        """Whether similarities are computed: for the method, or for the signal, which details report."""
+        return self.method_needs_similarity or self.has_signal
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether the signal is asked for, and there is something to take it from."""
+        return self.options.outputs == "details" and (self.embeddings is not None or self.similarity is not None)
 
     @property
     def num_completions(self) -> int:
@@ -56,22 +76,29 @@ class Problem(NamedTuple):
 
 
 class MMRResult(NamedTuple):
-    """All that one call computes; each field has the shape of ``rewards`` but ``lam``.
+    """All that one call computes; each field has the shape of ``rewards`` but ``lam`` and ``signal``.
 
     ``lam`` is λ as used: one per group, ``(num_groups,)``; with ``scope="batch"`` one, ``(1,)``; with ``group_ids``,
     whose number of groups only the device knows, that of each completion's group, ``(N,)``. NaN where the method
     has no λ.
+
+    ``signal`` is T and V, one pair per scope (docs/contract.md, section 7): how much of the variance of the rewards
+    within groups similarity explains, T of V. With ``group_ids`` N pairs, those past the last group 0. NaN where the
+    call had neither embeddings nor similarity.
     """
 
     advantages: Tensor | None  #: float32; None from ``mmr_reweight``
-    reweighted_rewards: Tensor  #: float32, NaN where not valid
+    reweighted_rewards: (
+        Tensor  #: float32, NaN where not valid; the rewards as they are, of a method that weighs advantages
+    )
     selection_rank: Tensor  #: int64; 0 = picked first in its scope, -1 = not valid, or a method that picks nothing
     max_similarity: Tensor  #: float32; largest similarity to those picked before (0 for the first, 0 where not valid)
     lam: Tensor  #: float32
+    signal: Tensor  #: float32, (number of scopes, 2)
 
 
 #: A result of which nothing was asked for yet.
-NOTHING = MMRResult(*[cast(Tensor, None)] * 5)
+NOTHING = MMRResult(*[cast(Tensor, None)] * 6)
 #: The fields that each value of ``Options.outputs`` asks for; the others are None.
 ASKED_FOR = {"advantages": ("advantages",), "reweighted": ("reweighted_rewards",), "details": MMRResult._fields}
 
@@ -86,6 +113,8 @@ def allocate_outputs(problem: Problem) -> MMRResult:
             torch.empty_like(rewards, dtype=torch.int64),
             torch.empty_like(rewards),
             rewards.new_empty(problem.num_scopes),
+            # A kernel fills it where there is one.
+            rewards.new_full((problem.num_scopes, 2), 0 if problem.has_signal else math.nan),
         )
     only = torch.empty_like(rewards)
     return MMRResult(only, *NOTHING[1:]) if "advantages" in ASKED_FOR[outputs] else MMRResult(None, only, *NOTHING[2:])

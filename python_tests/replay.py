@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from oracle import Case, Oracle
-from tolerance import CONTRACT, COSINE, ROUNDING, TENSOR_CORE_SUM, relative
+from replay_methods import Bounded, counts, dot_rounding, new_rewards, signals, weights
+from tolerance import CONTRACT, ROUNDING, relative
 
 from mmr_kernels import MMRResult
 
@@ -18,20 +19,21 @@ ORACLE = Oracle()
 
 def check(case: Case, result: MMRResult, tolerance: float = CONTRACT, rounding: float = ROUNDING) -> None:
     """Raise AssertionError, saying what differs, unless the result is right."""
-    advantages, new, rank, max_similarity, lam = (
+    advantages, new, rank, max_similarity, lam, signal = (
         None if field is None else field.detach().cpu().double().flatten().numpy() for field in result
     )
     assert new is not None
     r = case.float_rewards
     assert np.array_equal(np.isnan(new), np.isnan(r)), "reweighted_rewards is NaN exactly where not valid"
     expected_lam = np.full(len(case.scopes), np.nan)
+    n: Bounded = np.ones(len(r)), np.zeros(len(r))
     for scope, members in enumerate(case.scopes):
         group_r, group_new = r[members], new[members]
         valid = np.isfinite(group_r)
         if case.option("method") == "mmr":
             expected_lam[scope] = ORACLE.scope_lambda(case, scope, group_r[valid])
             similarity = ORACLE.similarity(case, scope)
-            slack = _dot_rounding(case, similarity, rounding)
+            slack = dot_rounding(case, similarity, rounding)
             expected, nearest = _along_own_order(
                 case, group_r, similarity, expected_lam[scope], rank[members], tolerance, slack
             )
@@ -40,9 +42,9 @@ def check(case: Case, result: MMRResult, tolerance: float = CONTRACT, rounding: 
         else:
             assert np.all(rank[members] == -1), "a method that picks nothing has rank -1"
             assert np.all(max_similarity[members] == 0), "a method that picks nothing has max_similarity 0"
-            expected, extra = group_r, np.zeros(len(members))
-            if case.option("method") == "smi":
-                expected, extra = _submodular(case, group_r, ORACLE.similarity(case, scope), rounding)
+            count = counts(case, scope, group_r, rounding)
+            n[0][members], n[1][members] = count
+            expected, extra = new_rewards(case, scope, group_r, count, rounding)
         if case.option("match_scale") and valid.any():
             expected, extra = _matched(expected, group_r, extra, valid, rounding)
         _close("reweighted_rewards", group_new, expected, relative(tolerance, expected) + extra)
@@ -50,7 +52,10 @@ def check(case: Case, result: MMRResult, tolerance: float = CONTRACT, rounding: 
     assert lam.shape == reported.shape, f"lam has shape {lam.shape}, expected {reported.shape}"
     _close("lam", lam, reported, tolerance)
     if advantages is not None:
-        _check_advantages(case, new, advantages, tolerance, rounding)
+        _check_advantages(case, new, n, advantages, tolerance, rounding)
+    truth, errors = (ORACLE.signal_detail(case, each).flatten() for each in signals(case, rounding))
+    assert signal.shape == truth.shape, f"signal holds {signal.size} numbers, expected {truth.size}"
+    _close("signal", signal, truth, relative(tolerance, truth) + errors)
 
 
 def _along_own_order(
@@ -80,29 +85,6 @@ def _along_own_order(
     return expected, nearest
 
 
-def _dot_rounding(case: Case, similarity: np.ndarray, rounding: float) -> float:
-    """How far a dot product may be off where rows are not brought to norm 1, by the largest; 0 where they are."""
-    if case.option("normalize") or case.similarity is not None or not len(similarity):
-        return 0.0
-    assert case.embeddings is not None
-    if case.embeddings.element_size() == 2:
-        rounding += TENSOR_CORE_SUM * np.ceil(case.embeddings.shape[-1] / 16)
-    return float(rounding * np.max(np.diag(similarity)))
-
-
-def _submodular(case: Case, r: np.ndarray, s: np.ndarray, rounding: float) -> tuple[np.ndarray, np.ndarray]:
-    """SMI, and how far the rounding of its divisor, enlarged by 1 / divisor, may move it."""
-    valid = np.isfinite(r)
-    expected = ORACLE.submodular(r, s)
-    divisor = np.abs(np.sum(s[:, valid], axis=1) + 1e-6)
-    noise = rounding * np.sum(np.abs(s[:, valid]), axis=1) + len(r) * _dot_rounding(case, s, rounding)
-    if case.similarity is None and case.option("normalize"):
-        noise += COSINE * np.sum(valid)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        extra = np.where(noise < divisor / 2, 2 * np.abs(expected) * noise / divisor, np.inf)
-    return expected, extra
-
-
 def _matched(
     new: np.ndarray, r: np.ndarray, extra: np.ndarray, valid: np.ndarray, rounding: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -116,21 +98,28 @@ def _matched(
     return expected, np.full(len(new), 4 * before * ORACLE.deviation(r[valid]) / spread)
 
 
-def _check_advantages(case: Case, new: np.ndarray, got: np.ndarray, tolerance: float, rounding: float) -> None:
-    """They follow from the result's own reweighted rewards."""
-    expected = ORACLE.advantages(case, new)
+def _check_advantages(
+    case: Case, new: np.ndarray, n: Bounded, got: np.ndarray, tolerance: float, rounding: float
+) -> None:
+    """They follow from the result's own reweighted rewards, and from the counts."""
+    expected = ORACLE.advantages(case, new, n[0])
     valid = np.isfinite(new)
     noise = rounding * np.max(np.abs(new[valid]), initial=0.0)
     errors = relative(tolerance, expected)
-    for group in case.groups:
+    for number, group in enumerate(case.groups):
         members = [i for i in group if valid[i]]
         if len(members) < 2:
             continue
-        divisor = 1.0
+        enlarged, of_counts = weights(case, n, members)
+        spread, divisor = new[members], 1.0
+        if case.option("method") == "share":
+            spread = ORACLE.weighed(case, number, spread - np.mean(spread), n[0][members])
         if case.option("scale") != "none":
             divisor = case.option("eps")
-            divisor += ORACLE.group_deviation(new[members] if case.option("scale") == "group" else new[valid])
-        errors[members] += noise * (1 + np.abs(expected[members])) / divisor
+            divisor += ORACLE.group_deviation(spread if case.option("scale") == "group" else new[valid])
+        errors[members] += enlarged * noise * (1 + np.abs(expected[members])) / divisor
+        moved = expected[members] != 0
+        errors[np.array(members)[moved]] += of_counts[moved] * np.abs(expected[members][moved])
     in_company = {i for group in case.groups if np.sum(valid[group]) > 1 for i in group if valid[i]}
     alone = [i for i in range(len(new)) if i not in in_company]
     assert np.all(got[alone] == 0), "not valid, or the only valid one of its group: advantage exactly 0"
@@ -153,4 +142,6 @@ def _close(name: str, got: np.ndarray, expected: np.ndarray, errors: np.ndarray 
 def as_result(case: Case, truth: object) -> MMRResult:
     """An oracle's truth, as the op would return it: what planted wrong oracles are judged by."""
     fields = {name: torch.from_numpy(np.asarray(value)) for name, value in vars(truth).items() if name != "gap"}
-    return MMRResult(**{**fields, "lam": torch.from_numpy(ORACLE.lam_detail(case, fields["lam"].numpy()))})
+    fields["lam"] = torch.from_numpy(ORACLE.lam_detail(case, fields["lam"].numpy()))
+    fields["signal"] = torch.from_numpy(ORACLE.signal_detail(case, fields["signal"].numpy()))
+    return MMRResult(**fields)

@@ -14,6 +14,8 @@ from mmr_kernels.options import OPTIONS, Option
 
 LAYOUTS = ("2d", "group_size", "offsets", "offsets_list", "ids_int", "ids_numpy", "ids_str")
 DIMENSIONS = (1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 70)
+#: Members of a scope of "dpp" that every backend takes.
+LARGEST_DETERMINANT = 128
 REWARD_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
 EMBEDDING_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -90,8 +92,14 @@ def embedding_values(
 
 
 @st.composite
-def similarity_values(draw: st.DrawFn, rng: np.random.Generator, scopes: int, size: int) -> torch.Tensor:
-    """Any blocks at all: not symmetric, diagonal as it comes, and now and then not finite."""
+def similarity_values(
+    draw: st.DrawFn, rng: np.random.Generator, scopes: int, size: int, semidefinite: bool
+) -> torch.Tensor:
+    """Any blocks at all: not symmetric, diagonal as it comes, and now and then not finite; or ``semidefinite`` ones."""
+    if semidefinite:
+        rows = rng.normal(size=(scopes, size, draw(st.integers(1, 6))))
+        rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+        return torch.from_numpy(rows @ rows.transpose(0, 2, 1)).float()
     values = rng.uniform(-1, 1, (scopes, size, size))
     if draw(st.booleans()):
         values = np.round(values * 4) / 4
@@ -109,7 +117,10 @@ def _values(option: Option) -> list[Any]:
 
 NUMBERS: dict[str, list[Any]] = {
     "temperature": [1.0, 0.5, 2.0],
-    "diversity": [1.0, 1.0, 0.5, 0.0],
+    "diversity": [None, 1.0, 0.5, 0.0],
+    "strength": [None, None, 0.5, 1.0, 0.0],
+    "sharpness": [None, None, 1.0, 2.5, 6.0],
+    "threshold": [None, None, None, 0.3, 0.75],
     "eps": [1e-4, 1e-6, 1],
 }
 #: What the suite draws each option of the op from; ``lam`` is drawn with the layout, of which it depends.
@@ -133,6 +144,8 @@ def cases(draw: st.DrawFn, stretch: int = 1, dimensions: tuple[int, ...] = DIMEN
     count = sum(len(group) for group in groups)
     shape = (len(groups), len(groups[0])) if kind == "2d" else (count,)
     chosen = {**draw(options()), **fixed}
+    if chosen["method"] == "dpp" and count > LARGEST_DETERMINANT:
+        chosen["scope"] = "group"
     case = Case(draw(reward_values(rng, count)).reshape(shape), groups, layout, options=chosen)
     lam = draw(st.sampled_from(["sigmoid", "relative_std"]) | st.floats(0, 1) | st.sampled_from(["one", "each"]))
     if lam == "each":
@@ -142,11 +155,17 @@ def cases(draw: st.DrawFn, stretch: int = 1, dimensions: tuple[int, ...] = DIMEN
             for group in groups:
                 lam[group] = lam[group[0]].clone()
     chosen["lam"] = torch.tensor(rng.random(), dtype=torch.float32) if isinstance(lam, str) and lam == "one" else lam
+    if draw(st.integers(0, 3)) == 0:
+        chosen["diversity"] = torch.tensor(rng.random(), dtype=torch.float32)
+    if draw(st.integers(0, 3)) == 0:
+        case.labels, chosen["threshold"] = torch.from_numpy(rng.integers(-2, 3, shape)), None
+    elif chosen["method"] == "partition":
+        chosen["threshold"] = chosen["threshold"] or 0.5
     if draw(st.booleans()):
         case.valid = torch.from_numpy(rng.random(shape) < draw(st.sampled_from([0.8, 0.3, 0.0])))
     if (kind in ("2d", "group_size") or chosen["scope"] == "batch") and draw(st.booleans()):
         blocks = (1, count) if chosen["scope"] == "batch" else (len(groups), len(groups[0]))
-        case.similarity = draw(similarity_values(rng, *blocks))
+        case.similarity = draw(similarity_values(rng, *blocks, semidefinite=chosen["method"] == "dpp"))
     else:
         embeddings = draw(embedding_values(rng, count, dimensions))
         case.embeddings = embeddings.reshape(*shape, embeddings.shape[-1])

@@ -91,7 +91,10 @@ def test_shuffled_labels_agree(backend: str, device: torch.device, kind: str) ->
     )
     order = order.to(device)
     assert torch.equal(got.lam[order].reshape(NUM_GROUPS, SIZE), expected.lam[:, None].expand(-1, SIZE))
-    same(MMRResult(*(field[order] for field in got[:4]), got.lam), MMRResult(*expected[:4], got.lam))
+    same(
+        MMRResult(*(field[order] for field in got[:4]), got.lam, got.signal),
+        MMRResult(*expected[:4], got.lam, got.signal),
+    )
 
 
 def test_a_labelled_group_of_one_and_all_in_one_group(backend: str, device: torch.device) -> None:
@@ -111,7 +114,7 @@ def test_empty_groups_take_no_part(backend: str, device: torch.device) -> None:
     options: dict[str, Any] = {"backend": backend, "return_details": True}
     plain = mmr_advantages(*flat, group_offsets=[0, 10, 35], **options)
     with_empty = mmr_advantages(*flat, group_offsets=[0, 0, 10, 10, 10, 35, 35], **options)
-    same(MMRResult(*with_empty[:4], with_empty.lam[[1, 4]]), plain)
+    same(MMRResult(*with_empty[:4], with_empty.lam[[1, 4]], with_empty.signal[[1, 4]]), plain)
 
 
 def test_lambda_per_group_follows_the_labels(backend: str, device: torch.device) -> None:

@@ -5,6 +5,7 @@ Each planted oracle breaks one rule of the contract; judging it by the replay, o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,9 +78,100 @@ class HalfPrecisionSimilarity(Oracle):
         return super().similarity(case, scope).astype(np.float16).astype(np.float64)
 
 
-class InvalidCountInSmi(Oracle):
-    def submodular(self, r: np.ndarray, s: np.ndarray) -> np.ndarray:
-        return r / (np.sum(s, axis=1) + 1e-6)
+class InvalidCount(Oracle):
+    def published_sum(self, s: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        return super().published_sum(s, np.ones_like(valid))
+
+    def soft_count(self, s: np.ndarray, valid: np.ndarray, sharpness: float) -> np.ndarray:
+        return super().soft_count(s, np.ones_like(valid), sharpness)
+
+    def hard_count(self, clusters: Sequence[object], valid: np.ndarray) -> np.ndarray:
+        return super().hard_count(clusters, np.ones_like(valid))
+
+
+class CountWithoutItself(Oracle):
+    def soft_count(self, s: np.ndarray, valid: np.ndarray, sharpness: float) -> np.ndarray:
+        return super().soft_count(s, valid, sharpness) - 1
+
+    def hard_count(self, clusters: Sequence[object], valid: np.ndarray) -> np.ndarray:
+        return super().hard_count(clusters, valid) - 1
+
+
+class NegativeLikenessCounts(Oracle):
+    def likeness(self, s: np.ndarray, sharpness: float) -> np.ndarray:
+        return np.abs(s) ** sharpness
+
+
+class SharpnessForgotten(Oracle):
+    def likeness(self, s: np.ndarray, sharpness: float) -> np.ndarray:
+        return super().likeness(s, 1.0)
+
+
+class LinksInOneDirection(Oracle):
+    def linked(self, s: np.ndarray, threshold: float) -> np.ndarray:
+        return s > threshold
+
+
+class NeighboursInsteadOfComponents(Oracle):
+    def clusters(self, s: np.ndarray, valid: np.ndarray, threshold: float) -> np.ndarray:
+        return np.array(
+            [int(np.flatnonzero(near)[0]) for near in self.linked(s, threshold) | np.eye(len(s), dtype=bool)]
+        )
+
+
+class WrongExponentSign(Oracle):
+    def exponents(self, strength: float, diversity: float) -> tuple[float, float]:
+        return -strength * (1 + diversity), strength * (1 - 3 * diversity)
+
+
+class SidesSwapped(Oracle):
+    def exponents(self, strength: float, diversity: float) -> tuple[float, float]:
+        right, wrong = super().exponents(strength, diversity)
+        return wrong, right
+
+
+class SumOverTheWrongSide(Oracle):
+    def shared(self, centred: np.ndarray, n: np.ndarray, strength: float, diversity: float) -> np.ndarray:
+        weighed = centred * n**-strength
+        return weighed * np.abs(centred).sum() / max(np.abs(weighed).sum(), 1e-9)
+
+
+class CubedStrength(Oracle):
+    def weighed(self, case: Case, group: int, centred: np.ndarray, n: np.ndarray) -> np.ndarray:
+        return super().weighed(case, group, centred, n**1.5)
+
+
+class DeterminantWithoutIdentity(Oracle):
+    def gains(self, kernel: np.ndarray) -> np.ndarray:
+        return super().gains(kernel - 0.9 * np.eye(len(kernel)))
+
+
+class QualityUnshifted(Oracle):
+    def kernel_matrix(self, r: np.ndarray, s: np.ndarray, quality: bool) -> np.ndarray:
+        return super().kernel_matrix(np.append(r, r.min() - 0.5), np.pad(s, (0, 1)), quality)[:-1, :-1]
+
+
+class StrengthForgotten(Oracle):
+    def without_picks(self, case: Case, scope: int, r: np.ndarray, n: np.ndarray) -> np.ndarray:
+        changed = Case(**{**vars(case), "options": {**case.options, "strength": 1.0}})
+        return super().without_picks(changed, scope, r, n)
+
+
+class PartOfAllInsteadOfTheOthers(Oracle):
+    def partitioned(self, r: np.ndarray, n: np.ndarray, members: int) -> np.ndarray:
+        return super().partitioned(r, n + (members - n) / members, members)
+
+
+class SignalAgainstTheWholeMean(Oracle):
+    def signal(self, r: np.ndarray, s: np.ndarray, sharpness: float) -> tuple[float, float]:
+        explained, variance = super().signal(r, s, sharpness)
+        return explained * (1 - 1 / max(len(r), 2)), variance
+
+
+class VarianceWithoutBessel(Oracle):
+    def signal(self, r: np.ndarray, s: np.ndarray, sharpness: float) -> tuple[float, float]:
+        explained, variance = super().signal(r, s, sharpness)
+        return explained, variance * (1 - 1 / max(len(r), 2))
 
 
 class MatchedWithoutMean(Oracle):
@@ -93,14 +185,14 @@ class DiversityForgotten(Oracle):
 
 
 class InvalidGetAnAdvantage(Oracle):
-    def advantages(self, case: Case, new: np.ndarray) -> np.ndarray:
-        return super().advantages(case, new) + 1e-3 * np.isnan(new)
+    def advantages(self, case: Case, new: np.ndarray, n: np.ndarray) -> np.ndarray:
+        return super().advantages(case, new, n) + 1e-3 * np.isnan(new)
 
 
 class DegenerateStillSignals(Oracle):
-    def advantages(self, case: Case, new: np.ndarray) -> np.ndarray:
+    def advantages(self, case: Case, new: np.ndarray, n: np.ndarray) -> np.ndarray:
         changed = Case(**{**vars(case), "options": {**case.options, "degenerate": "reweight"}})
-        return super().advantages(changed, new)
+        return super().advantages(changed, new, n)
 
 
 def random_case(**options: Any) -> Case:
@@ -113,6 +205,7 @@ def random_case(**options: Any) -> Case:
     return Case.uniform(rewards, embeddings, valid=valid, **options)
 
 
+LABELS = torch.arange(27).reshape(3, 9) % 3
 SIMILARITY = torch.rand(3, 9, 9, generator=torch.Generator().manual_seed(4)) * 2 - 1
 
 PLANTED: list[tuple[type[Oracle], dict[str, Any]]] = [
@@ -127,7 +220,29 @@ PLANTED: list[tuple[type[Oracle], dict[str, Any]]] = [
     (SimilarityOfNeighbour, {}),
     (RowsNotNormalised, {}),
     (HalfPrecisionSimilarity, {}),
-    (InvalidCountInSmi, {"method": "smi"}),
+    (InvalidCount, {"method": "smi"}),
+    (InvalidCount, {"method": "unique"}),
+    (InvalidCount, {"method": "smi", "labels": LABELS}),
+    (CountWithoutItself, {"method": "smi", "sharpness": 1.0}),
+    (CountWithoutItself, {"method": "partition", "threshold": 0.2}),
+    (NegativeLikenessCounts, {"method": "share"}),
+    (SharpnessForgotten, {"method": "unique"}),
+    (LinksInOneDirection, {"method": "unique", "threshold": 0.6, "similarity": SIMILARITY}),
+    (NeighboursInsteadOfComponents, {"method": "unique", "threshold": 0.2}),
+    (WrongExponentSign, {"method": "share"}),
+    (SidesSwapped, {"method": "share", "diversity": 0.5}),
+    (SumOverTheWrongSide, {"method": "share"}),
+    (CubedStrength, {"method": "unique"}),
+    (CubedStrength, {"method": "share", "scale": "none"}),
+    (DeterminantWithoutIdentity, {"method": "dpp"}),
+    (QualityUnshifted, {"method": "dpp", "quality": True}),
+    (StrengthForgotten, {"method": "dpp"}),
+    (StrengthForgotten, {"method": "smi", "strength": 0.5}),
+    (PartOfAllInsteadOfTheOthers, {"method": "partition", "threshold": 0.2}),
+    (SignalAgainstTheWholeMean, {}),
+    (SignalAgainstTheWholeMean, {"method": "none"}),
+    (VarianceWithoutBessel, {"method": "share"}),
+    (SharpnessForgotten, {"method": "mmr"}),
     (RowsNotNormalised, {"method": "smi"}),
     (MatchedWithoutMean, {"match_scale": True}),
     (TransposedSimilarity, {"similarity": SIMILARITY}),

@@ -16,7 +16,15 @@ from tolerance import CONTRACT, FLOAT64, ROUNDING, TIMES_PLAIN
 
 from mmr_kernels import MMRResult, mmr_advantages, reference
 
-OPTIONS: list[dict[str, Any]] = [{}, {"method": "smi"}, {"match_scale": True, "first_pick": "score"}]
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"method": "smi"},
+    {"match_scale": True, "first_pick": "score"},
+    {"method": "share", "diversity": 0.5},
+    {"method": "unique", "threshold": 0.2},
+    {"method": "partition", "threshold": 0.2},
+    {"method": "dpp"},
+]
 
 
 def random_inputs(*shape: int, dim: int = 23, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,7 +67,7 @@ def test_a_ragged_group_does_not_depend_on_the_others(
     options = {"backend": backend, "return_details": True, **options}
     together = mmr_advantages(rewards, embeddings, group_offsets=[0, 5, 5, 38, 60], **options)
     alone = mmr_advantages(rewards[:5], embeddings[:5], group_offsets=[0, 5], **options)
-    same_bits(alone, MMRResult(*(field[:5] for field in together[:4]), together.lam[:1]))
+    same_bits(alone, MMRResult(*(field[:5] for field in together[:4]), together.lam[:1], together.signal[:1]))
 
 
 @pytest.mark.parametrize("options", [*OPTIONS, {"scale": "batch", "lam": "relative_std"}], ids=str)
@@ -203,14 +211,20 @@ def test_float64_in_the_reference_is_the_oracle(case: Case) -> None:
         if "group_ids" in case.layout and len(lam) > 1:
             lam = lam[[group[0] for group in case.groups]]
     options = {name: case.option(name) for name in case.options if name != "lam"}
+    dial = options.pop("diversity")
+    dial, options["diversity"] = (dial.double(), 1.0) if isinstance(dial, torch.Tensor) else (None, dial)
+    labels = None if case.labels is None else case.labels.flatten().clone()
+    for number, group in enumerate(case.groups if labels is not None else []):
+        labels[group] += 100 * number
     rewards = torch.from_numpy(case.float_rewards).reshape(case.rewards.shape)
     result = MMRResult(
         *reference.mmr(
             rewards, case.embeddings, case.similarity, None, table,
-            lam if isinstance(lam, torch.Tensor) else None, lam_mode=mode,
+            lam if isinstance(lam, torch.Tensor) else None, labels, dial, lam_mode=mode,
             lam_value=lam if isinstance(lam, float) else 0.0, **options,
         )
     )  # fmt: skip
+    result = result._replace(signal=torch.from_numpy(ORACLE.signal_detail(case, result.signal.numpy())))
     if "group_ids" in case.layout:
         result = result._replace(lam=torch.from_numpy(ORACLE.lam_detail(case, result.lam.numpy())))
     check(case, result, tolerance=FLOAT64, rounding=FLOAT64)

@@ -1,23 +1,27 @@
-// The CPU kernel's driver: which instruction set, which thread takes which scope, and all that is not vector code:
-// the statistics of sections 3 and 5, in double so that their rounding never shows in a float32 result.
+// The CPU kernel's driver: which instruction set, which thread takes which scope, and what a method makes of it.
 #include "mmr_cpu.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#include "advantages.h"
+#include "methods.h"
+#include "scopes.h"
+#include "statistics.h"
+#include "workspaces.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC 12's own AVX-512 header initialises a "don't care" vector with itself and then warns of it (GCC bug 105593).
@@ -45,6 +49,7 @@ namespace portable {
 #include "simd_four.inl"
 #include "simd_portable.inl"
 #include "scope.inl"
+#include "counts.inl"
 }  // namespace portable
 
 #if defined(__x86_64__)
@@ -58,6 +63,7 @@ namespace avx2 {
 #include "simd_four.inl"
 #include "simd_avx2.inl"
 #include "scope.inl"
+#include "counts.inl"
 }  // namespace avx2
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -71,7 +77,19 @@ namespace avx512 {
 #include "simd_four.inl"
 #include "simd_avx512.inl"
 #include "scope.inl"
+#include "counts.inl"
 }  // namespace avx512
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma,f16c,amx-tile,amx-bf16"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,f16c,amx-tile,amx-bf16")
+#endif
+namespace amx {
+#include "amx.inl"
+}  // namespace amx
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -88,8 +106,10 @@ std::vector<InstructionSet> supported() {
     std::vector<InstructionSet> sets;
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma")) {
+        if (amx::allowed()) sets.push_back({"amx", &amx::kernel});
         sets.push_back({"avx512", &avx512::kernel});
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back({"avx2", &avx2::kernel});
     sets.push_back({"sse2", &portable::kernel});
 #elif defined(__aarch64__)
@@ -101,112 +121,6 @@ std::vector<InstructionSet> supported() {
 }
 
 InstructionSet chosen = supported().front();
-
-// ---- Groups and scopes -----------------------------------------------------------------------------------------
-
-struct Range {
-    int64_t begin, end;
-};
-
-Range positions_of_group(const Problem &p, int64_t group) {
-    if (!p.group_offsets) return {group * p.group_size, (group + 1) * p.group_size};
-    return {p.group_offsets[group], p.group_offsets[group + 1]};
-}
-
-Range positions_of_scope(const Problem &p, int64_t scope) {
-    return p.batch_scope() ? Range{0, p.num_completions} : positions_of_group(p, scope);
-}
-
-bool takes_part(const Problem &p, int64_t i) { return std::isfinite(p.rewards[i]) && (!p.valid || p.valid[i]); }
-
-// Lists the valid ones, and writes all outputs of the others.
-void collect(const Problem &p, Workspace &w, Range positions, bool whole_batch) {
-    w.count = 0;
-    for (int64_t position = positions.begin; position < positions.end; ++position) {
-        const int64_t i = p.order && !whole_batch ? p.order[position] : position;
-        if (takes_part(p, i)) {
-            w.members[w.count] = i;
-            w.rewards[w.count++] = p.rewards[i];
-            continue;
-        }
-        if (p.advantages) p.advantages[i] = 0;
-        if (p.reweighted_rewards) p.reweighted_rewards[i] = std::numeric_limits<float>::quiet_NaN();
-        if (p.selection_rank) p.selection_rank[i] = -1;
-        if (p.max_similarity) p.max_similarity[i] = 0;
-    }
-}
-
-// ---- Statistics ------------------------------------------------------------------------------------------------
-
-struct Moments {
-    double mean, squares;  // squares: the sum of squared distances from the mean
-    double deviation(int64_t degrees_of_freedom) const {
-        return std::sqrt(squares / static_cast<double>(std::max<int64_t>(degrees_of_freedom, 1)));
-    }
-};
-
-template <class Value>
-double sum(int64_t count, Value value) {
-    double part[4] = {0, 0, 0, 0};  // four chains, or the adds would wait for one another
-    int64_t i = 0;
-    for (; i + 4 <= count; i += 4)
-        for (int k = 0; k < 4; ++k) part[k] += value(i + k);
-    for (; i < count; ++i) part[0] += value(i);
-    return (part[0] + part[2]) + (part[1] + part[3]);
-}
-
-Moments moments(const float *values, int64_t count) {
-    const double mean = count ? sum(count, [=](int64_t i) { return double(values[i]); }) / static_cast<double>(count) : 0;
-    return {mean, sum(count, [=](int64_t i) { return (values[i] - mean) * (values[i] - mean); })};
-}
-
-// Section 3.
-float lambda(const Problem &p, const Workspace &w, int64_t scope) {
-    double chosen_lambda = 0;
-    switch (p.lam_mode) {
-        case LambdaMode::fixed: chosen_lambda = p.lam_value; break;
-        case LambdaMode::tensor: chosen_lambda = p.lam[p.lam_count == 1 ? 0 : scope]; break;
-        case LambdaMode::sigmoid: {
-            chosen_lambda = 1 / (1 + std::exp(-moments(w.rewards, w.count).deviation(w.count)));
-            break;
-        }
-        case LambdaMode::relative_std: {
-            const Moments r = moments(w.rewards, w.count);
-            const double relative = p.temperature * r.deviation(w.count) / (std::fabs(r.mean) + mean_guard);
-            chosen_lambda = 1 - 1 / (1 + relative);  // = relative / (1 + relative), without inf / inf
-            break;
-        }
-    }
-    // Whatever came in: the greedy loops end because every score is a number.
-    return static_cast<float>(std::fmin(std::fmax(1 - p.diversity * (1 - chosen_lambda), 0.0), 1.0));
-}
-
-// Section 4, last paragraph.
-void match_scale(Workspace &w) {
-    const Moments before = moments(w.rewards, w.count), after = moments(w.reweighted, w.count);
-    if (!(after.deviation(w.count) > spread_guard)) return;
-    const double factor = (before.deviation(w.count) + spread_guard) / (after.deviation(w.count) + spread_guard);
-    for (int64_t i = 0; i < w.count; ++i)
-        w.reweighted[i] = static_cast<float>((w.reweighted[i] - after.mean) * factor + before.mean);
-}
-
-// Section 5, over the group that w holds; `batch_deviation` is used by scale="batch" alone.
-void write_advantages(const Problem &p, const Workspace &w, double batch_deviation) {
-    const Moments group = moments(w.reweighted, w.count);
-    const auto equal_rewards = [&] {
-        const auto [lowest, highest] = std::minmax_element(w.rewards, w.rewards + w.count);
-        return all_equal(*lowest, *highest);
-    };
-    const bool zero = w.count < 2 || (p.degenerate_zero() && equal_rewards());
-    double factor = 1;
-    switch (p.scale) {
-        case Scale::group: factor = 1 / (group.deviation(w.count - 1) + p.eps); break;
-        case Scale::batch: factor = 1 / (batch_deviation + p.eps); break;
-        case Scale::none: break;
-    }
-    for (int64_t k = 0; k < w.count; ++k)
-        p.advantages[w.members[k]] = zero ? 0 : static_cast<float>((w.reweighted[k] - group.mean) * factor);
-}
 
 // ---- One scope -------------------------------------------------------------------------------------------------
 
@@ -231,57 +145,73 @@ void for_each(int64_t count, int threads, bool one_size, Body body) {
     static_cast<void>(threads), static_cast<void>(one_size);
 }
 
+// Of embeddings in float32: what a core's cache of the second level holds beside other rows.
+constexpr int64_t strip_bytes = 1 << 19;
+
+const Products &products_of(const Kernel &kernel, DType dtype) {
+    switch (dtype) {
+        case DType::float32: break;
+        case DType::float16: return kernel.float16;
+        case DType::bfloat16: return kernel.bfloat16;
+    }
+    return kernel.float32;
+}
+
 void form_similarity(const Problem &p, Workspace &w, int64_t scope, int threads) {
     const Kernel &kernel = *chosen.kernel;
     if (p.similarity) {
         const Range positions = positions_of_scope(p, scope);
         return kernel.take_similarity(p, w, scope, positions.end - positions.begin, positions.begin);
     }
-    const int64_t blocks = (w.count + 3) / 4;
-    if (p.embedding_dtype != DType::float32)
-        for_each(w.count, threads, true, [&](int64_t i) { kernel.widen_row(p, w, i); });
-    for (int64_t i = 0; i < blocks * 4; ++i) {
+    const Products &products = products_of(kernel, p.embedding_dtype);
+    const int64_t blocks = (w.count + products.rows - 1) / products.rows;
+    if (products.prepare) for_each(blocks, threads, true, [&](int64_t block) { products.prepare(p, w, block); });
+    for (int64_t i = 0; i < (w.count + 3) / 4 * 4; ++i) {
         const int64_t member = std::min(i, w.count - 1);
-        w.rows[i] = p.embedding_dtype == DType::float32 ? static_cast<const float *>(p.embeddings) + w.members[member] * p.dim
-                                                        : w.widened + member * p.dim;
+        w.rows[i] = products.prepare ? w.widened + member * p.dim
+                                     : static_cast<const float *>(p.embeddings) + w.members[member] * p.dim;
     }
-    if (threads > 1) {
-        for_each(blocks, threads, true, [&](int64_t block) { kernel.diagonal_block(p, w, block); });
-        // From the longest strip to the shortest, so that threads end together.
-        for_each(blocks, threads, false, [&](int64_t block) { kernel.below_diagonal(p, w, blocks - 1 - block); });
-    } else {
-        for (int64_t block = 0; block < blocks; ++block) {
-            kernel.diagonal_block(p, w, block);
-            kernel.below_diagonal(p, w, block);
-        }
-    }
+    for_each(blocks, threads, true, [&](int64_t block) { products.diagonal(p, w, block); });
+    // Strips of as many blocks as a cache of the second level holds, but enough for all threads; from the longest to the
+    // shortest, so that threads end together.
+    const int64_t block_bytes = 4 * products.rows * std::max<int64_t>(p.dim, 1);
+    const int64_t enough = threads > 1 ? blocks / (4 * threads) : blocks;
+    const int64_t strip = std::max<int64_t>(std::min(strip_bytes / block_bytes, enough), 1);
+    const int64_t strips = (blocks + strip - 1) / strip;
+    for_each(strips, threads, false, [&](int64_t from_last) {
+        const int64_t begin = (strips - 1 - from_last) * strip;
+        products.below_diagonal(p, w, begin, std::min(begin + strip, blocks));
+    });
     kernel.finish_similarity(w);
 }
 
-// Sections 2 to 4 for the scopes first_scope, first_scope + 1, …, one a workspace.
+// Sections 2 to 4 for the scopes first_scope, first_scope + 1, …, one per workspace; and 7, where they are groups.
 void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int scopes, int threads) {
     const Kernel &kernel = *chosen.kernel;
     Workspace *filled[greedy_batch];
     float lam[greedy_batch];
-    int count = 0;
+    int count_filled = 0;
     for (int s = 0; s < scopes; ++s) {
         Workspace &scope = *w[s];
-        collect(p, scope, positions_of_scope(p, first_scope + s), p.batch_scope());
+        const int64_t number = first_scope + s;
+        collect(p, scope, positions_of_scope(p, number), p.batch_scope());
         scope.stride = (scope.count + kernel.width - 1) / kernel.width * kernel.width;
-        lam[count] = p.picks() ? lambda(p, scope, first_scope + s) : std::numeric_limits<float>::quiet_NaN();
-        if (p.lam_out) p.lam_out[first_scope + s] = lam[count];
-        if (scope.count == 0) continue;
-        if (p.needs_similarity()) form_similarity(p, scope, first_scope + s, threads);
-        filled[count++] = &scope;
-    }
-    if (p.method == Method::mmr) kernel.greedy(p, filled, lam, count);  // of several scopes at once
-    for (int s = 0; s < count; ++s) {
-        Workspace &scope = *filled[s];
-        switch (p.method) {
-            case Method::mmr: break;  // done
-            case Method::smi: kernel.divide_by_density(scope); break;
-            case Method::none: std::copy(scope.rewards, scope.rewards + scope.count, scope.reweighted); break;
+        lam[count_filled] = p.picks() ? lambda(p, scope, number) : std::numeric_limits<float>::quiet_NaN();
+        if (p.lam_out) p.lam_out[number] = lam[count_filled];
+        if (scope.count != 0) {
+            if (p.needs_similarity()) form_similarity(p, scope, number, threads);
+            count(p, kernel, scope);
+            filled[count_filled++] = &scope;
         }
+        if (!p.has_signal() || p.batch_scope()) continue;
+        Signal signal;
+        signal.add(scope);
+        signal.write(p.signal + 2 * number);
+    }
+    if (p.picks()) kernel.greedy(p, filled, lam, count_filled);  // of several scopes at once
+    for (int s = 0; s < count_filled; ++s) {
+        Workspace &scope = *filled[s];
+        without_picks(p, kernel, scope);
         if (p.match_scale) match_scale(scope);
         const bool ranked = p.picks();
         for (int64_t k = 0; k < scope.count; ++k) {
@@ -291,62 +221,31 @@ void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int sc
     }
 }
 
-// ---- Memory ----------------------------------------------------------------------------------------------------
-
-// `together` workspaces per thread, in one block of memory: for scopes of up to `largest` members in the first thread,
-// which holds those that threads share, and of up to `largest_apart` in the others.
-class Workspaces {
-  public:
-    Workspaces(const Problem &p, int threads, int together, int64_t largest, int64_t largest_apart)
-        : together(together) {
-        constexpr int64_t longest_vector = 16;  // floats, on any instruction set
-        const bool squares = p.needs_similarity();
-        const bool widen = squares && p.embeddings && p.embedding_dtype != DType::float32;
-        each.resize(static_cast<size_t>(threads) * static_cast<size_t>(together));
-        for (int pass = 0; pass < 2; ++pass) {  // first to count, then to carve
-            used = 0;
-            for (Workspace &w : each) {
-                const int64_t most = &w < each.data() + together ? largest : largest_apart;
-                const int64_t stride = (most + longest_vector - 1) / longest_vector * longest_vector;
-                w.similarity = carve<float>(squares ? stride * stride : 0);
-                w.widened = carve<float>(widen ? most * p.dim : 0);
-                w.rows = carve<const float *>(stride);
-                w.members = carve<int64_t>(stride);
-                w.rank = carve<int32_t>(stride);
-                w.scale = carve<float>(stride);
-                w.rewards = carve<float>(stride);
-                w.scores = carve<float>(2 * stride);
-                w.nearest = carve<float>(stride);
-                w.reweighted = carve<float>(stride);
-                w.max_similarity = carve<float>(stride);
-                if (pass) pointers.push_back(&w);
-            }
-            if (!pass) memory.reset(static_cast<char *>(::operator new(used, line)));
+// Section 7 where the scope is the whole batch, which w holds: over its groups, each with its part of S.
+void write_signal_of_batch(const Problem &p, const Workspace &w) {
+    int64_t largest = 0;
+    for (int64_t group = 0; group < p.num_groups; ++group) {
+        const Range positions = positions_of_group(p, group);
+        largest = std::max(largest, positions.end - positions.begin);
+    }
+    Workspaces workspaces(p, 1, 1, largest, largest);
+    Workspace &part = *workspaces.of_thread(0)[0];
+    Signal signal;
+    for (int64_t group = 0; group < p.num_groups; ++group) {
+        collect(p, part, positions_of_group(p, group), false);
+        part.stride = (part.count + chosen.kernel->width - 1) / chosen.kernel->width * chosen.kernel->width;
+        const auto place = [&](int64_t k) { return std::lower_bound(w.members, w.members + w.count, part.members[k]) - w.members; };
+        for (int64_t i = 0; i < part.count; ++i) {
+            const float *row = w.row(place(i));
+            for (int64_t j = 0; j < part.count; ++j) part.row(i)[j] = row[place(j)];
+            std::fill(part.row(i) + part.count, part.row(i) + part.stride, 0.0f);
         }
+        centre_rewards(part);
+        chosen.kernel->sum_likeness(part, part.centred, p.signal_sharpness());
+        signal.add(part);
     }
-    Workspace *const *of_thread(int thread) const { return pointers.data() + thread * together; }
-
-  private:
-    template <class T>
-    T *carve(int64_t count) {
-        const size_t begin = used, end = begin + static_cast<size_t>(count) * sizeof(T), size = static_cast<size_t>(line);
-        used = (end + size - 1) / size * size;
-#if defined(__SANITIZE_ADDRESS__)
-        used += size;  // a gap that no one may touch, or one array's overrun would be another's element
-        if (memory) ASAN_POISON_MEMORY_REGION(memory.get() + end, used - end);
-#endif
-        return memory ? reinterpret_cast<T *>(memory.get() + begin) : nullptr;
-    }
-    int together;
-    size_t used = 0;
-    std::vector<Workspace> each;
-    std::vector<Workspace *> pointers;
-    static constexpr std::align_val_t line{64};
-    struct Free {
-        void operator()(char *block) const { ::operator delete(block, line); }
-    };
-    std::unique_ptr<char, Free> memory;
-};
+    signal.write(p.signal);
+}
 
 // ---- The call --------------------------------------------------------------------------------------------------
 
@@ -408,12 +307,15 @@ void solve_on_cpu(const Problem &p, int threads) {
     // r' goes where it is asked for; else it waits in the memory of the advantages made from it.
     float *reweighted = p.reweighted_rewards ? p.reweighted_rewards : p.advantages;
     const bool at_once = p.advantages && !p.batch_scope() && p.scale != Scale::batch;
+    std::vector<double> counts(p.advantages && !at_once && p.weighs() ? static_cast<size_t>(p.num_completions) : 0);
     const auto solve = [&](Workspace *const *w, int64_t first_scope, int scopes, int threads_within) {
         reweight(p, w, first_scope, scopes, threads_within);
         for (int s = 0; s < scopes; ++s) {
             if (p.reweighted_rewards || !at_once)
                 for (int64_t k = 0; k < w[s]->count; ++k) reweighted[w[s]->members[k]] = w[s]->reweighted[k];
-            if (at_once) write_advantages(p, *w[s], 0);
+            for (int64_t k = 0; !counts.empty() && k < w[s]->count; ++k)
+                counts[static_cast<size_t>(w[s]->members[k])] = w[s]->counts[k];
+            if (at_once) write_advantages(p, *w[s], diversity(p, first_scope + s), 0);
         }
     };
     for (int64_t scope = 0; largest != largest_apart && scope < p.num_scopes(); ++scope)
@@ -425,6 +327,7 @@ void solve_on_cpu(const Problem &p, int threads) {
         const int scopes = static_cast<int>(std::min<int64_t>(together, p.num_scopes() - first_scope));
         solve(workspaces.of_thread(scope_threads > 1 ? thread_number() : 0), first_scope, scopes, 1);
     });
+    if (p.has_signal() && p.batch_scope()) write_signal_of_batch(p, *workspaces.of_thread(0)[0]);
     if (!p.advantages || at_once) return;
 
     const double batch_deviation = p.scale == Scale::batch ? deviation_of_batch(p, reweighted) : 0;
@@ -432,7 +335,9 @@ void solve_on_cpu(const Problem &p, int threads) {
     for (int64_t group = 0; group < p.num_groups; ++group) {
         collect(p, w, positions_of_group(p, group), false);
         for (int64_t k = 0; k < w.count; ++k) w.reweighted[k] = reweighted[w.members[k]];
-        write_advantages(p, w, batch_deviation);
+        for (int64_t k = 0; !counts.empty() && k < w.count; ++k)
+            w.counts[k] = counts[static_cast<size_t>(w.members[k])];
+        write_advantages(p, w, diversity(p, p.batch_scope() ? 0 : group), batch_deviation);
     }
 }
 

@@ -102,20 +102,25 @@ void diagonal_block(const Problem &p, Workspace &w, int64_t block) {
     store_block(w.row(first), w.stride, first, of_column);
 }
 
-// All blocks left of the diagonal one: half of S is computed, and each product stored twice.
-void below_diagonal(const Problem &p, Workspace &w, int64_t block) {
-    const int64_t first = block * 4;
+// Left of the diagonal: half of S is computed, and each product stored twice.
+inline void block_below_diagonal(const Problem &p, Workspace &w, int64_t block, int64_t column_block) {
+    const int64_t first = block * 4, column = column_block * 4;
     const four scale = load_four(w.scale + first);
-    for (int64_t column = 0; column < first; column += 4) {
-        float dots[16];
-        dots_of_block<false>(w.rows + first, w.rows + column, p.dim, share_of_next(p, w, block, column / 4), dots);
-        four products[4];
+    float dots[16];
+    dots_of_block<false>(w.rows + first, w.rows + column, p.dim, share_of_next(p, w, block, column_block), dots);
+    four products[4];
 #pragma GCC unroll 4
-        for (int c = 0; c < 4; ++c) products[c] = load_four(dots + 4 * c) * (scale * w.scale[column + c]);
-        store_block(w.row(column), w.stride, first, products);
-        transpose(products);
-        store_block(w.row(first), w.stride, column, products);
-    }
+    for (int c = 0; c < 4; ++c) products[c] = load_four(dots + 4 * c) * (scale * w.scale[column + c]);
+    store_block(w.row(column), w.stride, first, products);
+    transpose(products);
+    store_block(w.row(first), w.stride, column, products);
+}
+
+// All blocks left of those on the diagonal from `begin` to `end`, column after column: these rows stay in the cache,
+// and the others are read once for all of them.
+void below_diagonal(const Problem &p, Workspace &w, int64_t begin, int64_t end) {
+    for (int64_t column = 0; column < end; ++column)
+        for (int64_t block = std::max(begin, column + 1); block < end; ++block) block_below_diagonal(p, w, block, column);
 }
 
 void widen_row(const Problem &p, Workspace &w, int64_t i) {
@@ -126,6 +131,10 @@ void widen_row(const Problem &p, Workspace &w, int64_t i) {
     for (; d + width <= p.dim; d += width) store(to + d, bfloat16 ? load_bfloat16(from + d) : load_float16(from + d));
     for (; d < p.dim; ++d)
         to[d] = bfloat16 ? float_from_bits(static_cast<uint32_t>(from[d]) << 16) : float_from_half(from[d]);
+}
+
+void widen_block(const Problem &p, Workspace &w, int64_t block) {
+    for (int64_t i = block * 4; i < std::min(block * 4 + 4, w.count); ++i) widen_row(p, w, i);
 }
 
 // What the blocks left: no NaN where a row is similar to nothing, zeros from the last member to the end of a row.
@@ -142,13 +151,17 @@ void finish_similarity(Workspace &w) {
 // Ready-made similarity: row j of w holds S_ij for all i, the order in which the greedy loop reads.
 void take_similarity(const Problem &p, Workspace &w, int64_t scope, int64_t size, int64_t first_member) {
     const float *block = p.similarity + scope * size * size;
-    for (int64_t j = 0; j < w.count; ++j) {
-        for (int64_t i = 0; i < w.count; ++i) {
-            const float value = block[(w.members[i] - first_member) * size + (w.members[j] - first_member)];
-            w.row(j)[i] = std::isfinite(value) ? value : 0;
-        }
-        std::fill(w.row(j) + w.count, w.row(j) + w.stride, 0.0f);
-    }
+    constexpr int64_t side = 16;  // of the squares that are transposed: a cache line of either
+    for (int64_t first_j = 0; first_j < w.count; first_j += side)
+        for (int64_t first_i = 0; first_i < w.count; first_i += side)
+            for (int64_t i = first_i; i < std::min(first_i + side, w.count); ++i) {
+                const float *row = block + (w.members[i] - first_member) * size;
+                for (int64_t j = first_j; j < std::min(first_j + side, w.count); ++j) {
+                    const float value = row[w.members[j] - first_member];
+                    w.row(j)[i] = std::isfinite(value) ? value : 0;
+                }
+            }
+    for (int64_t j = 0; j < w.count; ++j) std::fill(w.row(j) + w.count, w.row(j) + w.stride, 0.0f);
 }
 
 // ---- Section 4: reweighting ------------------------------------------------------------------------------------
@@ -248,18 +261,3 @@ void greedy(const Problem &p, Workspace *const *w, const float *lam, int scopes)
         else greedy_in_memory(*w[s], lam[s], details, pick[s], value[s]);
     }
 }
-
-// Submodular mutual information (DRA-GRPO): the rows' padding is zero, so whole rows are added.
-void divide_by_density(Workspace &w) {
-    for (int64_t i = 0; i < w.count; ++i) w.nearest[i] = 0;
-    std::fill(w.nearest + w.count, w.nearest + w.stride, 0.0f);
-    for (int64_t j = 0; j < w.count; ++j)
-        for (int64_t i = 0; i < w.stride; i += width) {
-            vec density = load(w.nearest + i);
-            store(w.nearest + i, multiply_add(broadcast(1), load(w.row(j) + i), density));
-        }
-    for (int64_t i = 0; i < w.count; ++i) w.reweighted[i] = w.rewards[i] / (w.nearest[i] + density_guard);
-}
-
-const Kernel kernel = {width, widen_row, diagonal_block, below_diagonal, finish_similarity, take_similarity, greedy,
-                       divide_by_density};

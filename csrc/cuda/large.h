@@ -9,16 +9,6 @@ namespace {
 
 constexpr int tile_side = 64;
 
-MMR_DEVICE float block_sum(float value, const Shared<float> &slots) {
-    value = warp_sum(value);
-    __syncthreads();  // the slots may still be read from the last time
-    if (lane_index() == 0) slots.store(warp_index(), value);
-    __syncthreads();
-    float sum = 0;
-    for (int warp = 0; warp < block_warps; ++warp) sum += slots.load(warp);
-    return sum;
-}
-
 // S of 64 by 64 members, and its mirror image; every dot product and every norm is summed in ascending k.
 template <class Element>
 MMR_DEVICE void form_tile(const Embeddings<Element> &embeddings, const Shared<float> &memory, const Shared<float> &scale,
@@ -94,6 +84,14 @@ MMR_DEVICE void form_column(const Embeddings<Element> &embeddings, const Shared<
     }
 }
 
+// Below. Not inlined, so that MMR's registers are its own.
+template <class Element>
+MMR_DEVICE_CALL void write_large_signal(const Problem &p, const Work &work, const Shared<float> memory,
+                                        const Shared<float> scale, int64_t scope);
+template <class Element>
+MMR_DEVICE_CALL void reweight_large(const Problem &p, const Work &work, const Shared<float> memory,
+                                    const Shared<float> scale, int64_t scope, int valid);
+
 // One scope of any size, by one block of which every thread has the members thread, thread + 256, …
 template <class Element>
 struct LargeScope {
@@ -127,10 +125,7 @@ struct LargeScope {
         mmr::form_tile(Embeddings<Element>(p, work.aligned), memory, scale, range, p.normalize, tile, similarity);
     }
     MMR_DEVICE float similarity_to(int64_t i, int64_t j) const {
-        if (p.similarity) {
-            const float value = buffers.similarity.load((scope * count + i) * count + j);
-            return is_finite(value) ? value : 0;
-        }
+        if (p.similarity) return buffers.given_similarity(scope, count, i, j);
         return stored ? similarity.load(j * count + i) : column.load(i);
     }
     MMR_DEVICE void prepare_column(int64_t j) const {
@@ -217,21 +212,138 @@ struct LargeScope {
         }
     }
 
-    MMR_DEVICE void without_picks() const {
-        MMR_PHASE("density, large");
-        for (int i = thread_index(); i < count; i += block_threads) nearest.store(i, 0);
-        for (int j = 0; p.needs_similarity() && j < count; ++j) {
+    // Connected components as `count_components` has them: to `weighted`, -1 and less, one number per component.
+    MMR_DEVICE void components() const {
+        constexpr float unseen = 1, reached = 2;
+        MMR_PHASE("components, large");
+        float best = 0;
+        int pick = count, component = 0;
+        for (int i = thread_index(); i < count; i += block_threads) {
+            const bool takes_part = buffers.takes_part(range.row(i));
+            weighted.store(i, takes_part ? unseen : 0);
+            if (takes_part && best == 0) {
+                best = unseen;
+                pick = i;
+            }
+        }
+        first_largest(best, pick, 1);
+        for (int step = 0; best > 0; ++step) {
+            if (best == unseen) --component;
+            prepare_column(pick);
+            float next = 0;
+            int next_pick = count;
+            for (int i = thread_index(); i < count; i += block_threads) {
+                float state = weighted.load(i);
+                if (i == pick) state = static_cast<float>(component);
+                else if (state == unseen && (similarity_to(i, pick) > p.threshold ||
+                                             (p.similarity && similarity_to(pick, i) > p.threshold)))
+                    state = reached;
+                weighted.store(i, state);
+                if (state > next) {
+                    next = state;
+                    next_pick = i;
+                }
+            }
+            first_largest(next, next_pick, step);
+            best = next;
+            pick = next_pick;
+        }
+    }
+
+    // n, to `nearest`.
+    MMR_DEVICE void count_alike() const {
+        MMR_PHASE("counts, large");
+        const bool clusters = buffers.labels || p.has_threshold();
+        if (clusters && !buffers.labels) components();
+        for (int i = thread_index(); i < count; i += block_threads) {
+            float n = 0;
+            for (int j = 0; clusters && j < count; ++j) {
+                const bool alike = buffers.labels
+                    ? buffers.takes_part(range.row(j)) &&
+                          buffers.labels.load(range.row(i)) == buffers.labels.load(range.row(j))
+                    : weighted.load(i) == weighted.load(j);
+                n += alike ? 1.0f : 0.0f;
+            }
+            nearest.store(i, n);
+        }
+        for (int j = 0; !clusters && j < count; ++j) {
             if (!buffers.takes_part(range.row(j))) continue;
             prepare_column(j);
 #pragma unroll 4
             for (int i = thread_index(); i < count; i += block_threads)
-                nearest.store(i, nearest.load(i) + similarity_to(i, j));
+                nearest.store(i, nearest.load(i) + soft_count(p, similarity_to(i, j), i == j));
         }
+    }
+
+    MMR_DEVICE void without_picks(int valid) const {
+        const Determinants<Square, Global<float>> all{p, buffers, range, {similarity, count}, weighted, nearest, column,
+                                                      scope};
+        if (p.counts()) count_alike();
+        else if (p.method == Method::dpp) all.run();
         for (int i = thread_index(); i < count; i += block_threads) {
             const int64_t row = range.row(i);
-            const float reward = buffers.rewards.load(row);
-            write(row, buffers.takes_part(row) ? new_reward(p, reward, nearest.load(i)) : NAN, -1, 0);
+            const bool takes_part = buffers.takes_part(row);
+            const float n = p.counts() ? nearest.load(i) : p.method == Method::dpp ? all.gain(i) : 0;
+            write(row, takes_part ? new_reward(p, buffers.rewards.load(row), n, valid) : NAN, -1, 0);
+            if (buffers.counts && takes_part) buffers.counts.store(row, n);
         }
+    }
+
+    // Section 7 for one group of the scope by a team of `step` threads, of which this is one from the `first` on: what
+    // its members add to T. V is added to `variance` on the team's first thread.
+    MMR_DEVICE float explained(const Range &group, int first, int step, float &variance) const {
+        const int members = static_cast<int>(group.count), own = (members - lane_index() + 31) / 32;
+        const auto row = [&](int k) { return group.row(lane_index() + 32 * k); };
+        float part = 0;
+        for (int k = 0; k < own; ++k) part += buffers.takes_part(row(k)) ? 1.0f : 0.0f;
+        const int valid = static_cast<int>(warp_sum(part));
+        if (valid < 2) return 0;
+        const Moments r = warp_moments(own, valid, [&](int k) { return buffers.rewards.load(row(k)); },
+                                       [&](int k) { return buffers.takes_part(row(k)); });
+        if (first == 0) variance += variance_of(r, valid);
+        part = 0;
+        for (int k = 0; k < own; ++k) part += buffers.takes_part(row(k)) ? buffers.rewards.load(row(k)) - r.mean : 0;
+        const float total = warp_sum(part);
+        const auto place = [&](int i) { return p.batch_scope() ? group.row(i) : i; };  // in the scope
+        const Global<float> &weights = weighted, &sums = nearest;
+        for (int i = first; i < members; i += step) {
+            weights.store(place(i), 0);
+            sums.store(place(i), 0);
+        }
+        for (int j = 0; j < members; ++j) {
+            if (!buffers.takes_part(group.row(j))) continue;
+            prepare_column(place(j));
+            const float centred = buffers.rewards.load(group.row(j)) - r.mean;
+            for (int i = first; i < members; i += step) {
+                if (i == j) continue;
+                const int64_t at = place(i);
+                const float alike = likeness(similarity_to(at, place(j)), p.signal_sharpness());
+                weights.store(at, weights.load(at) + alike);
+                sums.store(at, fmaf(alike, centred, sums.load(at)));
+            }
+        }
+        part = 0;
+        for (int i = first; i < members; i += step)
+            if (buffers.takes_part(group.row(i)))
+                part += explained_part(buffers.rewards.load(group.row(i)) - r.mean, total, valid, weights.load(place(i)),
+                                       sums.load(place(i)));
+        return part;
+    }
+
+    // The signal: of a group by all threads; of a batch, whose S is stored, each warp takes groups.
+    MMR_DEVICE void write_signal() const {
+        MMR_PHASE("signal, large");
+        float sum = 0, variance = 0;
+        if (!p.batch_scope()) sum = explained(range, thread_index(), block_threads, variance);
+        for (int64_t group = warp_index(); p.batch_scope() && group < p.num_groups; group += block_warps)
+            sum += explained(range_of_group(p, buffers, group), lane_index(), 32, variance);
+        sum = block_sum(sum, scale);
+        variance = block_sum(variance, scale);
+        if (thread_index() == 0) {
+            buffers.signal.store(2 * scope, sum);
+            buffers.signal.store(2 * scope + 1, variance);
+        }
+        __syncthreads();
     }
 
     // Sections 3 and 4; S, if it is stored, is complete.
@@ -244,8 +356,9 @@ struct LargeScope {
         const Moments r = moments(buffers.rewards, valid);
         const float lam = p.picks() ? lambda(p, buffers, scope, r, valid) : NAN;
         if (buffers.lam_out && thread_index() == 0) buffers.lam_out.store(scope, lam);
+        if (buffers.signal) write_large_signal<Element>(p, work, memory, scale, scope);
         if (p.picks()) greedy(lam, valid);
-        else without_picks();
+        else reweight_large<Element>(p, work, memory, scale, scope, valid);
         __syncthreads();
         if (!p.match_scale) return;
         const MatchScale match(r, moments(buffers.new_rewards, valid), valid);
@@ -265,57 +378,18 @@ struct LargeScope {
     }
 };
 
-// Section 5 for one group of any size, by one warp, from the r' in memory.
-MMR_DEVICE void group_advantages(const Problem &p, const Buffers &buffers, const Range &range, float batch_deviation) {
-    MMR_PHASE("advantages, large");
-    const int count = static_cast<int>(range.count), own = (count - lane_index() + 31) / 32;
-    const auto row = [&](int k) { return range.row(lane_index() + 32 * k); };
-    const auto takes = [&](int k) { return buffers.takes_part(row(k)); };
-    float own_valid = 0, lowest = INFINITY, highest = -INFINITY;
-    for (int k = 0; k < own; ++k) {
-        if (!takes(k)) continue;
-        const float reward = buffers.rewards.load(row(k));
-        own_valid += 1;
-        lowest = fminf(lowest, reward);
-        highest = fmaxf(highest, reward);
-    }
-    const int valid = static_cast<int>(warp_sum(own_valid));
-    const Moments group = warp_moments(own, valid, [&](int k) { return buffers.new_rewards.load(row(k)); }, takes);
-    const float top = from_ordered_bits(warp_max(ordered_bits(highest + 0.0f)));
-    const float bottom = -from_ordered_bits(warp_max(ordered_bits(-lowest + 0.0f)));
-    const bool zero = valid < 2 || (p.degenerate_zero() && all_equal(bottom, top));
-    const float divisor = group_divisor(p, group, valid, batch_deviation);
-    for (int k = 0; k < own; ++k)
-        buffers.advantages.store(row(k), zero || !takes(k) ? 0 : (buffers.new_rewards.load(row(k)) - group.mean) / divisor);
+template <class Element>
+MMR_DEVICE_CALL void write_large_signal(const Problem &p, const Work &work, const Shared<float> memory,
+                                        const Shared<float> scale, int64_t scope) {
+    const Buffers buffers(p, work);
+    LargeScope<Element>(p, work, buffers, memory, scale, scope, range_of_scope(p, buffers, scope)).write_signal();
 }
 
-// Bessel's deviation of all r' of the call, by the block.
-MMR_DEVICE float deviation_of_batch(const Problem &p, const Buffers &buffers, const Shared<float> &slots) {
-    float valid = 0, sum = 0, squares = 0;
-    for (int64_t i = thread_index(); i < p.num_completions; i += block_threads)
-        if (buffers.takes_part(i)) {
-            valid += 1;
-            sum += buffers.new_rewards.load(i);
-        }
-    valid = block_sum(valid, slots);
-    const float mean = block_sum(sum, slots) / fmaxf(valid, 1);
-    for (int64_t i = thread_index(); i < p.num_completions; i += block_threads)
-        if (buffers.takes_part(i)) {
-            const float distance = buffers.new_rewards.load(i) - mean;
-            squares += distance * distance;
-        }
-    return Moments{mean, block_sum(squares, slots)}.deviation(static_cast<int>(valid) - 1);
-}
-
-// Section 5 for all groups, by one block, where it had to wait for all r'. Not inlined: few calls need it, and it would
-// be half of the code that all of them load.
-MMR_DEVICE_CALL void all_advantages(const Problem &p, const Shared<float> slots) {
-    const Buffers buffers(p, 0);
-    __syncthreads();
-    const float batch_deviation = p.scale == Scale::batch ? deviation_of_batch(p, buffers, slots) : 0;
-    __syncthreads();  // r' may stand where advantages go
-    for (int64_t group = warp_index(); group < p.num_groups; group += block_warps)
-        group_advantages(p, buffers, range_of_group(p, buffers, group), batch_deviation);
+template <class Element>
+MMR_DEVICE_CALL void reweight_large(const Problem &p, const Work &work, const Shared<float> memory,
+                                    const Shared<float> scale, int64_t scope, int valid) {
+    const Buffers buffers(p, work);
+    LargeScope<Element>(p, work, buffers, memory, scale, scope, range_of_scope(p, buffers, scope)).without_picks(valid);
 }
 
 }  // namespace

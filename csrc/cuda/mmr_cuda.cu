@@ -38,7 +38,7 @@ template <class Element, int P, bool large>
 MMR_KERNEL mmr_kernel(MMR_PARAMETER Problem p, const Work work) {
     MMR_SHARED(float, memory, stage_words);
     MMR_SHARED(float, scale, 2 * tile_side);
-    const Buffers buffers(p, p.batch_scope() ? p.num_completions : p.group_size);
+    const Buffers buffers(p, work);
     const bool later = p.batch_scope() || p.scale == Scale::batch;  // advantages wait for all blocks
     const bool advantages = buffers.advantages && !later;
 
@@ -58,11 +58,11 @@ MMR_KERNEL mmr_kernel(MMR_PARAMETER Problem p, const Work work) {
         }
         if (!complete) return;
         whole.reweight();
-        if (advantages && warp_index() == 0) group_advantages(p, buffers, range, 0);
+        if (advantages && warp_index() == 0) group_advantages(p, buffers, range, scope, 0);
     }
     if (!later || !buffers.advantages) return;
     if (!p.batch_scope() && !is_last_block(work.finished_blocks, memory)) return;
-    all_advantages(p, scale);
+    all_advantages(p, work, scale);
 }
 
 // ---- Launch ----------------------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ MMR_KERNEL mmr_kernel(MMR_PARAMETER Problem p, const Work work) {
 struct Plan {
     int64_t grid, largest;       // blocks; members of the largest scope, as far as the host knows
     int64_t capacity;            // see Work
-    int64_t state, similarity;   // elements of scratch
+    int64_t state, similarity, counts;  // elements of scratch
     bool counts_blocks;
 };
 
@@ -83,12 +83,16 @@ Plan plan_of(const Problem &p) {
     const bool products = p.needs_similarity() && !p.similarity;
     if (plan.largest > 128) {
         plan.state = 3 * n;
-        plan.capacity = !products ? 0 : ragged && n * n > MMR_SIMILARITY_BUDGET ? MMR_SIMILARITY_BUDGET / n : plan.largest;
+        const bool in_place = p.method == Method::dpp;  // works on S itself, so it is there
+        const bool all_fit = in_place || !ragged || n * n <= MMR_SIMILARITY_BUDGET;
+        plan.capacity = !products && !in_place ? 0 : all_fit ? plan.largest : MMR_SIMILARITY_BUDGET / n;
         plan.similarity = n * plan.capacity;
         const int64_t side = (n + tile_side - 1) / tile_side;
         if (p.batch_scope() && products) plan.grid = side * (side + 1) / 2;
     }
-    plan.counts_blocks = plan.grid > 1 && (p.batch_scope() || p.scale == Scale::batch);
+    const bool later = p.batch_scope() || p.scale == Scale::batch;
+    if (p.weighs() && p.advantages && (later || plan.largest > 128)) plan.counts = n;
+    plan.counts_blocks = plan.grid > 1 && later;
     return plan;
 }
 
@@ -138,12 +142,13 @@ std::string MMR_ENTRY(const Problem &p, int device, void *stream, const Allocate
     const int64_t element_bytes = p.embedding_dtype == DType::float32 ? 4 : 2;
     work.aligned = reinterpret_cast<uintptr_t>(p.embeddings) % 16 == 0 && p.dim * element_bytes % 16 == 0;
     work.capacity = plan.capacity;
-    if (plan.counts_blocks || plan.state) {
+    if (plan.counts_blocks || plan.state || plan.counts) {
         constexpr int64_t counter_bytes = 16;
-        char *scratch = static_cast<char *>(allocate(counter_bytes + 4 * (plan.state + plan.similarity)));
+        char *scratch = static_cast<char *>(allocate(counter_bytes + 4 * (plan.state + plan.similarity + plan.counts)));
         work.finished_blocks = reinterpret_cast<uint32_t *>(scratch);
         work.state = reinterpret_cast<float *>(scratch + counter_bytes);
         if (plan.similarity) work.similarity = work.state + plan.state;
+        if (plan.counts) work.counts = work.state + plan.state + plan.similarity;
     }
 #ifdef __CUDACC__
     const DeviceGuard guard(device);

@@ -19,6 +19,10 @@ from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 #: Most members of a group of known size, and of a call with ``scope="batch"``: as in ``csrc/cuda/mmr_cuda.h``.
 LARGEST_GROUP = 1024
 LARGEST_BATCH = 4096
+#: With "dpp", most members of a scope, whose one block does work that grows with their cube; where groups are of
+#: unknown size, most completions in all, since the similarities of any group must fit into scratch.
+LARGEST_DETERMINANT = 1024
+LARGEST_RAGGED_DETERMINANT = 4096
 
 
 def why_not_here(host: Host) -> str | None:
@@ -53,6 +57,16 @@ def why_not(problem: Problem, host: Host) -> str | None:
         )
     if problem.group_size > LARGEST_GROUP and problem.options.scope == "group":
         return f"needs groups of at most {LARGEST_GROUP}, got {problem.group_size}; leave backend=None"
+    if problem.options.method == "dpp":
+        ragged = problem.options.scope == "group" and problem.group_size == 0
+        most, of = (
+            (LARGEST_RAGGED_DETERMINANT, "in groups of any size") if ragged else (LARGEST_DETERMINANT, "per scope")
+        )
+        if problem.max_scope_size > most:
+            return (
+                f'needs at most {most} completions {of} with method="dpp", got {problem.max_scope_size};'
+                " leave backend=None"
+            )
     return None
 
 

@@ -22,8 +22,11 @@ def parsed(module: ModuleType, options: Options) -> Any:
 
 def arguments(module: ModuleType, problem: Problem, outputs: MMRResult) -> tuple[object, ...]:
     """Of the module's function ``mmr``, up to those that only that module takes."""
-    rewards, embeddings, num_groups, group_size, options, similarity, valid, group_offsets, order, lam = problem
-    advantages, reweighted_rewards, selection_rank, max_similarity, lam_out = outputs
+    (
+        rewards, embeddings, num_groups, group_size, options, similarity, valid, group_offsets, order, lam, labels,
+        diversity, group_of,
+    ) = problem  # fmt: skip
+    advantages, reweighted_rewards, selection_rank, max_similarity, lam_out, signal = outputs
     return (
         parsed(module, options),
         rewards.data_ptr(),
@@ -39,9 +42,14 @@ def arguments(module: ModuleType, problem: Problem, outputs: MMRResult) -> tuple
         0 if order is None else order.data_ptr(),
         0 if lam is None else lam.data_ptr(),
         0 if lam is None else lam.numel(),
+        0 if labels is None else labels.data_ptr(),
+        0 if diversity is None else diversity.data_ptr(),
+        0 if diversity is None else diversity.numel(),
+        0 if group_of is None else group_of.data_ptr(),
         0 if advantages is None else advantages.data_ptr(),
         0 if reweighted_rewards is None else reweighted_rewards.data_ptr(),
         0 if selection_rank is None else selection_rank.data_ptr(),
         0 if max_similarity is None else max_similarity.data_ptr(),
         0 if lam_out is None else lam_out.data_ptr(),
+        signal.data_ptr() if problem.has_signal else 0,
     )

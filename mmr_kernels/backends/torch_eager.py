@@ -38,13 +38,17 @@ def _run(problem: Problem) -> MMRResult:
         problem.order,
     )
     options = problem.options
+    needed = problem.needs_similarity
     result = reference.mmr(
         problem.rewards,
-        problem.embeddings,
-        problem.similarity,
+        problem.embeddings if needed else None,
+        problem.similarity if needed else None,
         problem.valid,
         groups,
         problem.lam,
+        problem.labels,
+        problem.diversity,
+        problem.has_signal,
         **{name: getattr(options, name) for name in options._fields if name not in ("outputs", "backend")},
     )
     asked_for = ASKED_FOR[options.outputs]

@@ -1,19 +1,24 @@
-"""A batch scored by the options of a run, its metrics, and what is kept from batch to batch: the average of λ."""
+"""A batch scored by the options of a run, its metrics, and what is kept from batch to batch: the average of λ, and the
+dial that the signal moves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
+from mmr_kernels.dial import SignalDial
 from mmr_kernels.integrations.metrics import DIVERSITY, REWEIGHT_MS, metrics, timed
 from mmr_kernels.integrations.options import MMROptions
 from mmr_kernels.integrations.scored import Scored
+from mmr_kernels.options import METHODS_WITH_DIVERSITY
 from mmr_kernels.schedule import LambdaEMA, raw_lambda
 
-#: The place of what is kept in a trainer's state.
-STATE_KEY = "mmr"
+#: The places of λ's average and of the dial in a trainer's state, which checkpoints save and resumptions load.
+LAMBDA_STATE, DIAL_STATE = "mmr", "mmr_dial"
+
+Average = TypeVar("Average", LambdaEMA, SignalDial)
 
 
 def score_batch(
@@ -23,7 +28,8 @@ def score_batch(
     group_ids: Tensor,
     *,
     progress: float,
-    state: MutableMapping[str, Any] | None,
+    state: MutableMapping[str, Any],
+    training: bool = True,
 ) -> tuple[Scored, dict[str, float]]:
     """The batch, and the metrics to log.
 
@@ -34,17 +40,22 @@ def score_batch(
         rewards: (N,) of all processes; NaN where not valid.
         group_ids: (N,), integers.
         progress: through training, 0 at its start and 1 at its end.
-        state: the trainer's, which checkpoints hold, numbers and dicts alone; read and written under ``STATE_KEY``.
-            None in evaluation, where averages are neither used nor moved.
+        state: the trainer's, numbers and dicts alone, which its checkpoints hold; read and written under
+            ``LAMBDA_STATE`` and ``DIAL_STATE``.
+        training: False in evaluation, where neither is moved, and λ is not that of the average.
     """
     found: dict[str, float] = {}
-    diversity = options.diversity(progress)
+    dial = _resumed(SignalDial(device="cpu"), state, DIAL_STATE)
+    diversity = dial.value.item() if options.follows_signal else options.diversity(progress)
     with timed(lambda took: found.update({REWEIGHT_MS: took}), rewards.device):
-        lam = options.mmr_lam if state is None else _averaged_lambda(options, rewards, state)
+        lam = _averaged_lambda(options, rewards, state) if training else options.mmr_lam
         scored = call(**(options.of_the_op() | {"lam": lam, "diversity": diversity}))
     found |= metrics(scored, group_ids)
-    if options.mmr_method == "mmr":
+    if options.mmr_method in METHODS_WITH_DIVERSITY:
         found[DIVERSITY] = diversity
+    if options.follows_signal and training:
+        dial.update(scored.signal.cpu())  # for the batches after this one
+        state[DIAL_STATE] = dial.state_dict()
     return scored, found
 
 
@@ -53,9 +64,14 @@ def _averaged_lambda(options: MMROptions, rewards: Tensor, state: MutableMapping
     completion was scored."""
     if not options.smooths_lambda or not rewards.isfinite().any():
         return options.mmr_lam
-    average = LambdaEMA()
-    if STATE_KEY in state:
-        average.load_state_dict(state[STATE_KEY])
+    average = _resumed(LambdaEMA(), state, LAMBDA_STATE)
     lam = average.update(raw_lambda(rewards, mode=options.mmr_lam, temperature=options.mmr_temperature).item())
-    state[STATE_KEY] = average.state_dict()
+    state[LAMBDA_STATE] = average.state_dict()
     return lam
+
+
+def _resumed(average: Average, state: MutableMapping[str, Any], key: str) -> Average:
+    """As the batch before, or a checkpoint, left it."""
+    if key in state:
+        average.load_state_dict(state[key])
+    return average

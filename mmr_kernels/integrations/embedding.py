@@ -12,26 +12,24 @@ from mmr_kernels.embedders import Embedder, TokenEmbedder, embed_distinct
 
 
 def embed_own(
-    embedder: Embedder | None,
+    embedder: Embedder,
     token_ids: Tensor,
     own: Tensor,
     texts: Callable[[], list[str]],
     *,
     max_tokens: int,
     device: torch.device | str = "cpu",
-) -> Tensor | None:
+) -> Tensor:
     """(n, D) of n completions, of which only the policy's own tokens are read: not what a tool or an environment said.
 
     Args:
-        embedder: None gives None: the method needs no similarities.
+        embedder: of tokens, or of texts.
         token_ids: (n, L), padded anywhere with anything.
         own: (n, L), bool: the tokens that the policy wrote.
         texts: n completions as texts of these tokens; asked for an embedder of texts alone.
         max_tokens: how many of a completion's tokens are read. An embedder of texts has a limit of its own.
         device: of the result.
     """
-    if embedder is None:
-        return None
     words = [] if isinstance(embedder, TokenEmbedder) else texts()
     vectors = embed_distinct(embedder, words, token_ids, own, max_tokens=max_tokens, device=device)
     # A completion without such a token isn't valid, and its vector no fault of the embedder.

@@ -48,7 +48,7 @@ def attach_mmr(*, embedder: Any = None, **options: Any) -> None:
     wrapt.wrap_function_wrapper(grpo_trainer, "GRPOTrainer._compute_advantages", wrapper)
 
 
-def _advantages(options: MMROptions, reads: Embedder | None, wrapped: Any, trainer: Any, args: Any, kwargs: Any) -> Any:
+def _advantages(options: MMROptions, reads: Embedder, wrapped: Any, trainer: Any, args: Any, kwargs: Any) -> Any:
     """(N,) of all processes. A completion that the loss leaves out because it was cut off is not valid."""
     if options.mmr_method == "none":
         return wrapped(*args, **kwargs)
@@ -59,20 +59,17 @@ def _advantages(options: MMROptions, reads: Embedder | None, wrapped: Any, train
     samples, per_function, _ = args
     training, device = trainer.model.training, trainer.accelerator.device
     size = trainer.num_generations if training else trainer.num_generations_eval
-    embeddings = None
-    if reads is not None:
-        texts = [answer(sample.messages) for sample in samples]
-        most = options.mmr_embedder_max_tokens
-        embeddings = embed_distinct(reads, texts, None, None, max_tokens=most, device=device)
+    texts = [answer(sample.messages) for sample in samples]
+    most = options.mmr_embedder_max_tokens
+    embeddings = embed_distinct(reads, texts, None, None, max_tokens=most, device=device)
     cut = torch.tensor([trainer.overlong_filter and sample.is_truncated for sample in samples], device=device)
     per_function = per_function.masked_fill(trainer.accelerator.gather(cut).unsqueeze(1), torch.nan)
     rewards = total_reward(per_function, trainer.reward_weights, "sum_then_normalize", size)
     scale = trainer.scale_rewards
     call = functools.partial(score_together, rewards, embeddings, size, trainer.accelerator, scale=scale)
     progress = trainer.state.global_step / max(trainer.state.max_steps, 1)
-    state = trainer.state.stateful_callbacks if training else None
-    group_ids = torch.arange(len(rewards)) // size
-    scored, found = score_batch(options, call, rewards, group_ids, progress=progress, state=state)
+    kept = {"state": trainer.state.stateful_callbacks, "training": training}
+    scored, found = score_batch(options, call, rewards, torch.arange(len(rewards)) // size, progress=progress, **kept)
     for name, value in found.items():
         trainer._metrics["train" if training else "eval"][name].append(value)
     return scored.advantages

@@ -71,12 +71,12 @@ class Adapter:
         order = rows.argsort()  # as they were sampled
         rewards = torch.cat([each.rewards for each in experiences])[order]
         vectors = []
-        for each in experiences if self.embedder is not None else []:
+        for each in experiences:
             own = each.action_mask != 0  # of each token but the first
             ids = each.sequences[:, -own.shape[1] :]
             texts = functools.partial(decoded, maker.tokenizer, ids, own)
             vectors.append(embed_own(self.embedder, ids, own, texts, max_tokens=self.options.mmr_embedder_max_tokens))
-        embeddings = torch.cat(vectors)[order] if vectors else None  # type: ignore[arg-type]
+        embeddings = torch.cat(vectors)[order]
         group_ids = rows[order] // maker.strategy.args.rollout.n_samples_per_prompt
         call = functools.partial(score, rewards, embeddings, group_ids=group_ids, **decided)
         scored, found = score_batch(self.options, call, rewards, group_ids, progress=0.0, state=self.state)

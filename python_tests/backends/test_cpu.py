@@ -56,6 +56,29 @@ def test_each_instruction_set_agrees_with_the_reference(
     torch.testing.assert_close(ours, reference, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "smi"},
+        {"method": "share", "diversity": 0.7},
+        {"method": "unique", "sharpness": 3.0},
+        {"method": "smi", "sharpness": 1.5},
+        {"method": "partition", "threshold": 0.1},
+        {"method": "dpp"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [3, 16, 33, 130])
+def test_each_instruction_set_agrees_on_every_method(instruction_set: str, size: int, options: dict[str, Any]) -> None:
+    rewards, embeddings = rollouts(5, size, 33)
+    embeddings += 0.7  # so that SMI's sum is far from 0
+    ours = mmr_kernels.mmr_advantages(rewards, embeddings, scale="none", backend="cpu", return_details=True, **options)
+    reference = mmr_kernels.mmr_advantages(
+        rewards, embeddings, scale="none", backend="torch", return_details=True, **options
+    )
+    torch.testing.assert_close(ours, reference, rtol=2e-5, atol=2e-5, equal_nan=True)
+
+
 @pytest.mark.parametrize("value", [0.0, -0.0, 1.0, 65504.0, 6e-8, 6.1e-5, -1e-4, float("inf"), float("nan")])
 def test_every_kind_of_float16_number_is_widened_exactly(instruction_set: str, value: float) -> None:
     embeddings = torch.ones(1, 2, 20, dtype=torch.float16)
@@ -68,9 +91,12 @@ def test_every_kind_of_float16_number_is_widened_exactly(instruction_set: str, v
     assert torch.equal(*results)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("groups", "size", "scope"), [(64, 16, "group"), (1, 400, "batch"), (1, 200, "group")])
-def test_bits_do_not_depend_on_the_number_of_threads(groups: int, size: int, scope: Any, threads: Any) -> None:
-    rewards, embeddings = rollouts(groups, size, 96)
+def test_bits_do_not_depend_on_the_number_of_threads(
+    instruction_set: str, groups: int, size: int, scope: Any, dtype: torch.dtype, threads: Any
+) -> None:
+    rewards, embeddings = rollouts(groups, size, 96, dtype)
     results = []
     for count in (1, 2, 3):
         threads(count)

@@ -53,6 +53,13 @@ def test_the_emulator_stands_in_for_both_on_cpu_tensors() -> None:
         ({"shape": (2, 2048), "group_size": 2048, "scope": "batch"}, None),
         ({"shape": (2, 2049), "group_size": 2049, "scope": "batch"}, "at most 4096 completions"),
         ({"shape": (100_000,)}, None),  # ragged: any number of completions
+        ({"shape": (1, 1024), "group_size": 1024, "method": "dpp"}, None),
+        (
+            {"shape": (2, 513), "group_size": 513, "scope": "batch", "method": "dpp"},
+            "at most 1024 completions per scope",
+        ),
+        ({"shape": (4096,), "method": "dpp"}, None),
+        ({"shape": (4097,), "method": "dpp"}, "at most 4096 completions in groups of any size"),
     ],
 )
 def test_sizes_it_takes(arguments: dict[str, Any], takes: str | None) -> None:

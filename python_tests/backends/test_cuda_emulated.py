@@ -27,6 +27,23 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 TARGETS = [750, 900]
 #: One, two and four members per lane, their limits, and more than registers hold.
 SIZES = [1, 2, 8, 16, 31, 32, 33, 64, 65, 100, 128, 129, 150]
+#: Each method, and each way of counting.
+METHODS: dict[str, dict[str, Any]] = {
+    "mmr": {},
+    "smi": {},
+    "smi, strength": {"strength": 0.5, "sharpness": 2.5},
+    "share": {"diversity": 0.5},
+    "unique, threshold": {"threshold": 0.6},
+    "partition": {"threshold": 0.6},
+    "dpp": {},
+    "dpp, quality": {"quality": True},
+    "none": {},
+}
+
+
+def named(method: str) -> dict[str, Any]:
+    """The options of a row of ``METHODS``."""
+    return {"method": method.partition(",")[0], **METHODS[method]}
 
 
 @pytest.fixture
@@ -42,7 +59,7 @@ def rollouts(groups: int, size: int, dim: int, dtype: torch.dtype = torch.float3
     return torch.rand(groups, size, generator=generator), torch.randn(groups, size, dim, generator=generator).to(dtype)
 
 
-def details(*arguments: torch.Tensor, backend: str = "cuda", **options: Any) -> MMRResult:
+def details(*arguments: torch.Tensor | None, backend: str = "cuda", **options: Any) -> MMRResult:
     result = mmr_advantages(*arguments, backend=backend, return_details=True, **options)  # type: ignore[arg-type]
     assert isinstance(result, MMRResult)
     return result
@@ -66,7 +83,7 @@ def test_each_size_and_target_agrees_with_the_reference(
     torch.testing.assert_close(details(rewards, embeddings, scale="none"), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["mmr", "smi", "none"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     "options", [{}, {"match_scale": True, "scale": "batch"}, {"scope": "batch", "lam": "relative_std"}]
 )
@@ -77,7 +94,7 @@ def test_large_scopes_and_what_spans_groups(
     rewards, embeddings = rollouts(*shape, 20)
     embeddings = embeddings.abs()  # or SMI would divide by a sum that is nearly 0
     valid = torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.9
-    arguments = {"valid": valid, "method": method, "degenerate": "zero", **options}
+    arguments = {"valid": valid, "degenerate": "zero", **options, **named(method)}
     expected = details(rewards, embeddings, backend="torch", **arguments)
     torch.testing.assert_close(
         details(rewards, embeddings, **arguments), expected, rtol=1e-4, atol=1e-4, equal_nan=True
@@ -85,25 +102,43 @@ def test_large_scopes_and_what_spans_groups(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("method", ["mmr", "smi"])
+@pytest.mark.parametrize("method", ["mmr", "smi", "share", "unique, threshold"])
 def test_bits_do_not_depend_on_whether_similarities_are_stored(emulator: Any, method: str, dtype: torch.dtype) -> None:
     """A ragged group of 150 stores S on one target; on the other S has no room, and columns are formed as picked."""
     rewards, embeddings = (tensor.squeeze(0) for tensor in rollouts(1, 300, 20, dtype))
     offsets = [0, 3, 153, 153, 300]
-    stored = details(rewards, embeddings, group_offsets=offsets, method=method)
+    stored = details(rewards, embeddings, group_offsets=offsets, **named(method))
     assert emulator.traffic()["scratch"][1] > 0
     emulator.emulate(750)
-    formed = details(rewards, embeddings, group_offsets=offsets, method=method)
+    formed = details(rewards, embeddings, group_offsets=offsets, **named(method))
     assert emulator.traffic()["scratch"] == (0, 0)
     same = slice(3, 300)  # small groups take another path on each target
     for mine, theirs in zip(stored[:4], formed[:4], strict=True):
         torch.testing.assert_close(mine[same], theirs[same], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(stored.signal[1::2], formed.signal[1::2], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("scope", ["group", "batch"])
+@pytest.mark.parametrize("size", [20, 60, 150])
+def test_similarities_that_are_not_symmetric(emulator: Any, size: int, scope: str) -> None:
+    """Either direction connects; "dpp" takes the mean of both."""
+    generator = torch.Generator().manual_seed(size)
+    rewards = torch.rand(1, size, generator=generator)
+    similarity = torch.rand(1, size, size, generator=generator).square()
+    counting = [{"method": "partition", "threshold": 1 - 1.2 / size}, {"method": "share"}]
+    semidefinite = torch.eye(size) + torch.rand(1, size, size, generator=generator).triu(1) / size
+    for blocks, options in [(similarity, each) for each in counting] + [(semidefinite, {"method": "dpp"})]:
+        options = {"similarity": blocks, "scope": scope, **options}
+        expected = details(rewards, None, backend="torch", **options)
+        torch.testing.assert_close(details(rewards, None, **options), expected, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
     "options", [{}, {"scale": "batch"}, {"scope": "batch"}, {"method": "smi", "match_scale": True}]
-)
+    + [{"scope": "batch", **named(method)} for method in ("share", "unique, threshold", "dpp")],
+    ids=str,
+)  # fmt: skip
 @pytest.mark.parametrize("shape", [(4, 16), (2, 100)])
 def test_bits_do_not_depend_on_the_order_of_blocks_and_threads(
     emulator: Any, shape: tuple[int, int], options: dict[str, Any], seed: int
@@ -124,6 +159,9 @@ def test_embeddings_are_read_once(emulator: Any, size: int, dtype: torch.dtype, 
     assert emulator.traffic()["embeddings"] == (embeddings.nbytes, 0)
     assert emulator.traffic()["rewards"] == (2 * rewards.nbytes, 0)  # once to see that it is finite
     assert emulator.traffic()["advantages"] == (0, rewards.nbytes)
+    for method in METHODS:
+        details(rewards, embeddings, **named(method))
+        assert emulator.traffic()["embeddings"] == (embeddings.nbytes, 0), "with the signal, and whatever the method"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -142,6 +180,39 @@ def test_a_greedy_step_is_one_reduction_and_one_read_a_member_of_the_lane(
     assert greedy["shuffles"] == (0 if target >= 800 else 5 * steps)
     assert greedy["shared_accesses"] <= steps * held
     assert greedy["worst_bank_conflict"] <= 2
+
+
+@pytest.mark.parametrize("size", [8, 32, 33, 100, 128])
+def test_a_step_of_what_counts_is_one_read_a_member_of_the_lane(emulator: Any, size: int) -> None:
+    """Counts and the signal read a column per step; a component grows by a read and a vote a member of the lane."""
+    rewards, embeddings = rollouts(1, size, 64)
+    held = 1 if size <= 32 else 2 if size <= 64 else 4
+    details(rewards, embeddings, method="share")
+    for phase in ("counts", "signal"):
+        loop = emulator.counts()[phase]
+        assert loop["shared_accesses"] <= size * held
+        assert loop["barriers"] == loop["warp_syncs"] == 0
+    assert emulator.counts()["signal"]["worst_bank_conflict"] <= 2
+    details(rewards, embeddings, method="share", threshold=0.1)
+    components = emulator.counts()["components"]
+    assert components["votes"] == (size + 1) * held
+    assert components["shared_accesses"] <= size * held
+    assert components["shuffles"] == 0
+    assert components["worst_bank_conflict"] <= 2
+
+
+@pytest.mark.parametrize("size", [8, 33, 128])
+def test_determinants_take_two_barriers_a_step(emulator: Any, size: int) -> None:
+    details(*rollouts(1, size, 64), method="dpp")
+    assert emulator.counts()["determinants"]["barriers"] == 2 * size + 2
+
+
+def test_counts_wait_in_scratch_where_advantages_do(emulator: Any) -> None:
+    rewards, embeddings = rollouts(3, 8, 16)
+    mmr_advantages(rewards, embeddings, backend="cuda", method="share")
+    assert emulator.traffic()["counts"] == (0, 0)
+    mmr_advantages(rewards, embeddings, backend="cuda", method="share", scale="batch")
+    assert emulator.traffic()["counts"][1] == rewards.nbytes
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

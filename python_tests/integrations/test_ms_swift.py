@@ -85,13 +85,14 @@ def expected(group_size: int = 4, **options: Any) -> torch.Tensor:
 @pytest.mark.parametrize("scale", OPTIONS["scale"].choices)
 def test_advantages_are_the_ops_and_those_of_none_swifts(scale: str, method: str) -> None:
     plain = computed(trainer(scale_rewards=scale))
-    attach_mmr(method=method)
+    chosen = {"method": method} | ({"threshold": 0.5} if method == "partition" else {})
+    attach_mmr(**chosen)
     made = trainer(scale_rewards=scale)
     found = computed(made)
     if method == "none":
         assert torch.equal(found, plain)
     else:
-        assert torch.equal(found, expected(method=method, scale=scale))
+        assert torch.equal(found, expected(scale=scale, **chosen))
         assert len(made._metrics["train"]["mmr/reward_after"]) == 1
     torch.testing.assert_close(plain, expected(method="none", scale=scale), rtol=0, atol=1e-6)
 

@@ -110,14 +110,15 @@ def computed(module: Any, estimator: str) -> tuple[torch.Tensor, list[Any]]:
 def test_advantages_are_the_ops_and_those_of_none_openrlhfs(estimator: str, method: str) -> None:
     plain, _ = computed(experience_maker(), estimator)
     module = experience_maker()
-    Adapter({"method": method}).hook(module)
+    chosen = {"method": method} | ({"threshold": 0.5} if method == "partition" else {})
+    Adapter(chosen).hook(module)
     found, made = computed(module, estimator)
     embeddings = LexicalEmbedder().embed_tokens(
         torch.tensor([row + [0] * (4 - len(row)) for row in RESPONSES]),
         torch.tensor([[int(token != 0) for token in row] + [0] * (4 - len(row)) for row in RESPONSES]),
     )
     options = {"scale": "group", "eps": 1e-9} if estimator == "group_norm" else {"scale": "none"}
-    wanted = mmr_advantages(PENALIZED, embeddings, group_size=4, method=method, **options)
+    wanted = mmr_advantages(PENALIZED, embeddings, group_size=4, **chosen, **options)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
     rewards = torch.cat([each.rewards for each in made])
     assert torch.equal(rewards, PENALIZED[[row for rows in BATCHES for row in rows]]), "what is logged is the reward"

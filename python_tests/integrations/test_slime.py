@@ -65,11 +65,12 @@ def expected(**options: Any) -> torch.Tensor:
 @pytest.mark.parametrize("method", OPTIONS["method"].choices)
 @pytest.mark.parametrize("std", [True, False])
 def test_advantages_are_the_ops(method: str, std: bool) -> None:
-    args = arguments(method=method)
+    chosen = {"method": method} | ({"threshold": 0.5} if method == "partition" else {})
+    args = arguments(**chosen)
     args.grpo_std_normalization = std
     raw, advantages = slime.post_process(args, SAMPLES)
     assert raw == [1.0, 0.0, 1.0, 0.5, 1.0]
-    assert advantages == expected(method=method, scale="group" if std else "none").tolist()
+    assert advantages == expected(scale="group" if std else "none", **chosen).tolist()
 
 
 def test_none_is_slimes_own_where_groups_are_even() -> None:

@@ -32,13 +32,16 @@ from verl.trainer.ppo.v1 import get_trainer_cls  # noqa: E402
 from verl.utils.config import validate_config  # noqa: E402
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict  # noqa: E402
 
-from mmr_kernels import mmr_advantages  # noqa: E402
+from mmr_kernels import MMRResult, mmr_advantages  # noqa: E402
+from mmr_kernels.dial import SignalDial  # noqa: E402
 from mmr_kernels.embedders import FunctionEmbedder, LexicalEmbedder  # noqa: E402
 from mmr_kernels.integrations.verl import hooks  # noqa: E402
 from mmr_kernels.options import OPTIONS  # noqa: E402
 from mmr_kernels.schedule import LambdaEMA, raw_lambda  # noqa: E402
 
 TOLERANCE = {"rtol": 0, "atol": 1e-6}
+#: What a method can't do without.
+OPTIONS_OF: dict[str, dict[str, float]] = {"partition": {"threshold": 0.5}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -131,6 +134,14 @@ def made(trainer: Any, rows: list[Row]) -> tuple[dict[str, float], dict[str, Any
 
 
 def expected(rows: list[Row] = ROWS, **options: Any) -> dict[str, float]:
+    """What each row should get."""
+    advantages = expected_result(rows, **options).advantages
+    assert advantages is not None
+    by_session = {key.rsplit("_", 1)[0]: value for key, value in zip(SCORED, advantages.tolist(), strict=True)}
+    return {row.key: by_session.get(row.key.rsplit("_", 1)[0], 0.0) for row in rows}
+
+
+def expected_result(rows: list[Row] = ROWS, **options: Any) -> MMRResult:
     """The op on the rows that score, the lexical embedder on the tokens of the policy."""
     by_key = {row.key: row for row in rows}
     chosen = [by_key[key] for key in SCORED]
@@ -140,10 +151,9 @@ def expected(rows: list[Row] = ROWS, **options: Any) -> dict[str, float]:
     )
     rewards = torch.tensor([row.reward for row in chosen])
     options = {"eps": 1e-6, "group_ids": torch.tensor(GROUPS)} | options
-    values = mmr_advantages(rewards, LexicalEmbedder().embed_tokens(ids, own), **options)
-    assert isinstance(values, torch.Tensor)
-    by_session = {key.rsplit("_", 1)[0]: value for key, value in zip(SCORED, values.tolist(), strict=True)}
-    return {row.key: by_session.get(row.key.rsplit("_", 1)[0], 0.0) for row in rows}
+    result = mmr_advantages(rewards, LexicalEmbedder().embed_tokens(ids, own), return_details=True, **options)
+    assert isinstance(result, MMRResult)
+    return result
 
 
 def same(found: dict[str, float], wanted: dict[str, float]) -> None:
@@ -176,9 +186,10 @@ def test_none_gives_verls_own_advantages(norm: str) -> None:
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("scope", OPTIONS["scope"].choices)
 def test_every_method_is_the_ops(method: str, norm: bool, scope: str) -> None:
-    options = [f"algorithm.norm_adv_by_std_in_grpo={norm}", f"+algorithm.mmr.method={method}"]
-    found, _ = made(v1_trainer(*options, f"+algorithm.mmr.scope={scope}"), ROWS)
-    same(found, expected(method=method, scope=scope, scale="group" if norm else "none"))
+    chosen = {"method": method, "scope": scope} | OPTIONS_OF.get(method, {})
+    options = [f"+algorithm.mmr.{name}={value}" for name, value in chosen.items()]
+    found, _ = made(v1_trainer(f"algorithm.norm_adv_by_std_in_grpo={norm}", *options), ROWS)
+    same(found, expected(scale="group" if norm else "none", **chosen))
 
 
 def test_options_reach_the_op_and_metrics_verls() -> None:
@@ -294,6 +305,27 @@ def test_the_average_of_lambda_survives_a_checkpoint(resumes: str, tmp_path: Pat
     assert metrics["mmr/lambda"] == pytest.approx(second)
 
 
+def test_the_dial_follows_the_signal_of_batches_before_and_survives_a_checkpoint(tmp_path: Path) -> None:
+    options = [
+        "+algorithm.mmr.method=share",
+        "+algorithm.mmr.diversity=signal",
+        f"trainer.default_local_dir={tmp_path}",
+    ]
+    dial = SignalDial()
+    result = expected_result(method="share", diversity=dial.value)
+    trainer = stubs(v1_trainer(*options))
+    _, metrics = made(trainer, ROWS)
+    assert metrics["mmr/diversity"] == dial.value == 0
+    dial.update(result)
+    assert 0 < dial.value < 1
+    trainer._save_checkpoint()
+    resumed = stubs(v1_trainer(*options))
+    resumed._load_checkpoint()
+    found, metrics = made(resumed, ROWS)
+    assert metrics["mmr/diversity"] == pytest.approx(dial.value.item())
+    same(found, expected(method="share", diversity=dial.value.item()))
+
+
 def test_a_verl_whose_internals_have_moved_is_refused_and_other_runs_are_not() -> None:
     class PPOTrainer:
         def __init__(self, config: Any) -> None:
@@ -351,7 +383,9 @@ def legacy_batch(rows: list[Row]) -> DataProto:
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("method", OPTIONS["method"].choices)
 def test_the_legacy_trainer(method: str, norm: bool) -> None:
-    trainer = legacy_trainer(f"algorithm.norm_adv_by_std_in_grpo={norm}", f"+algorithm.mmr.method={method}")
+    chosen = {"method": method} | OPTIONS_OF.get(method, {})
+    options = [f"+algorithm.mmr.{name}={value}" for name, value in chosen.items()]
+    trainer = legacy_trainer(f"algorithm.norm_adv_by_std_in_grpo={norm}", *options)
 
     def made(trainer: Any) -> DataProto:
         algorithm = trainer.config.algorithm
@@ -367,7 +401,7 @@ def test_the_legacy_trainer(method: str, norm: bool) -> None:
     embeddings = LexicalEmbedder().embed_tokens(ids, own)
     rewards = torch.tensor([row.reward for row in LEGACY])
     scale = "group" if norm else "none"
-    values = mmr_advantages(rewards, embeddings, group_size=5, method=method, scale=scale, eps=1e-6)
+    values = mmr_advantages(rewards, embeddings, group_size=5, scale=scale, eps=1e-6, **chosen)
     torch.testing.assert_close(data.batch["advantages"], values.unsqueeze(1) * own, **TOLERANCE)
     assert "mmr/reward_after" in ray_trainer.compute_data_metrics(data, use_critic=False)
     if method == "none":

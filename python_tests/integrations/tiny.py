@@ -159,7 +159,7 @@ def batch(trainer: Any, completions: int, training: bool = True) -> dict[str, An
 def defined_rewards(
     per_function: list[list[float | None]], weights: list[float], group_size: int, aggregation: str
 ) -> list[float]:
-    """Section 7 of docs/contract.md, one completion at a time, in Python's floats."""
+    """The rewards that docs/trl.md describes, one completion at a time, in Python's floats."""
     count = len(per_function[0])
     columns = [list(column) for column in per_function]
     if aggregation == "normalize_then_sum":

@@ -13,15 +13,21 @@ import torch
 from torch import Tensor
 
 from mmr_kernels.backends.host import Host, this_host
-from mmr_kernels.options import METHODS_OF_REWARDS_ALONE, Options
+from mmr_kernels.options import METHODS_THAT_COUNT, METHODS_THAT_WEIGH, Options
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 #: Most members a scope can have: its similarities take 4 · MEMBERS² bytes of scratch.
 LARGEST_SCOPE = 4096
+#: The same for ``method="dpp"``, whose matrix lies in the registers of one program.
+LARGEST_DETERMINANT = 128
+#: The largest sharpness that is multiplied out; a kernel is compiled for each.
+LARGEST_WHOLE_SHARPNESS = 8
 #: Products may be added unrounded; said here, because Triton's default is about to change, and with it the bits.
 FUSED = ("enable_fp_fusion", True)
 #: Values a program of the second launch of ``scale="batch"`` divides.
 BATCH_BLOCK = 1024
+#: Of the signal, where the method has a count of its own.
+USUAL_SHARPNESS = 4.0
 
 
 class Configuration(NamedTuple):
@@ -87,16 +93,19 @@ def why_not_here(host: Host) -> str | None:
 
 
 def why_not(problem: Problem, host: Host) -> str | None:
-    """Needs CUDA or ROCm tensors and at most 4096 members per scope; takes every dtype and option of the op."""
+    """Needs CUDA or ROCm tensors and at most 4096 members per scope, for "dpp" 128; takes every dtype and option."""
     rewards = problem.rewards
     if rewards.is_cpu and host.interpreter is not None:  # every call on the CPU comes by here: nothing to format
         return "needs tensors on a CUDA or ROCm device, got cpu; move them, or leave backend=None"
     if not rewards.is_cuda and not rewards.is_cpu:
         return f"needs tensors on a CUDA or ROCm device, got {rewards.device.type}; move them, or leave backend=None"
-    if problem.max_scope_size > LARGEST_SCOPE:
+    largest, method = LARGEST_SCOPE, ""
+    if problem.options.method == "dpp":
+        largest, method = LARGEST_DETERMINANT, ' with method="dpp"'
+    if problem.max_scope_size > largest:
         return (
-            f"takes at most {LARGEST_SCOPE} completions per group or batch scope (with group_offsets or group_ids:"
-            f" per call), got up to {problem.max_scope_size}; leave backend=None"
+            f"takes at most {largest} completions per group or batch scope (with group_offsets or group_ids: per call)"
+            f"{method}, got up to {problem.max_scope_size}; leave backend=None"
         )
     return why_not_here(host)
 
@@ -125,9 +134,9 @@ def _interpreted() -> bool:
 def _launch(problem: Problem, outputs: MMRResult) -> None:
     from mmr_kernels.backends.triton import advantages as kernels
 
-    scratch, reweighted = buffers(problem, outputs)
+    scratch, reweighted, counts = buffers(problem, outputs)
     arguments, constants, options = launch_arguments(
-        problem, outputs, scratch, reweighted, amd=torch.version.hip is not None
+        problem, outputs, scratch, reweighted, counts, amd=torch.version.hip is not None
     )
     _start(kernels.mmr_kernel, (problem.num_scopes,), arguments, constants, options)
     if problem.options.scale == "batch" and problem.options.scope == "group" and outputs.advantages is not None:
@@ -141,19 +150,41 @@ def _launch(problem: Problem, outputs: MMRResult) -> None:
         )
 
 
-def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor | None]:
-    """Room for similarities that don't fit on chip, and for reweighted rewards that other programs or warps read."""
+def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Room for similarities that don't fit on chip, and for new rewards and counts that others read."""
     count = problem.num_completions
     members = configuration(problem).members
     options = problem.options
-    needs_similarity = options.method not in METHODS_OF_REWARDS_ALONE
-    through_scratch = needs_similarity and problem.similarity is None and members > 32
-    passes_on = outputs.reweighted_rewards is None and (options.scope == "batch" or options.scale == "batch")
-    if not through_scratch and not passes_on:
-        return None, outputs.reweighted_rewards
+    across_groups = options.scope == "batch"
+    through_scratch = problem.needs_similarity and problem.similarity is None and members > 32
+    passes_on = outputs.reweighted_rewards is None and (across_groups or options.scale == "batch")
+    counts = across_groups and options.method in METHODS_THAT_WEIGH
+    if not through_scratch and not passes_on and not counts:
+        return None, outputs.reweighted_rewards, None
     similarities = count * (members + 2) if through_scratch else 0
-    scratch = problem.rewards.new_empty(similarities + count if passes_on else similarities)
-    return scratch, scratch[similarities:] if passes_on else outputs.reweighted_rewards
+    scratch = problem.rewards.new_empty(similarities + count * (passes_on + counts))
+    return (
+        scratch,
+        scratch[similarities:] if passes_on else outputs.reweighted_rewards,
+        scratch[similarities + count * passes_on :] if counts else None,
+    )
+
+
+def _count(problem: Problem) -> str | None:
+    """What the counts of section 4 are taken of."""
+    if problem.options.method not in METHODS_THAT_COUNT:
+        return None
+    if problem.labels is not None:
+        return "labels"
+    if problem.options.threshold is not None:
+        return "components"
+    return "similarity" if problem.options.sharpness is None else "likeness"
+
+
+def _whole_sharpness(sharpness: float | None) -> int | None:
+    """The sharpness of counts and signal where it is a small whole number."""
+    sharpness = USUAL_SHARPNESS if sharpness is None else sharpness
+    return int(sharpness) if sharpness <= LARGEST_WHOLE_SHARPNESS and sharpness == int(sharpness) else None
 
 
 @functools.lru_cache(maxsize=512)
@@ -169,7 +200,12 @@ def of_options(options: Options) -> tuple[tuple[float, ...], tuple[Any, ...]]:
 
 
 def launch_arguments(
-    problem: Problem, outputs: MMRResult, scratch: Tensor | None, reweighted: Tensor | None, amd: bool
+    problem: Problem,
+    outputs: MMRResult,
+    scratch: Tensor | None,
+    reweighted: Tensor | None,
+    counts: Tensor | None,
+    amd: bool,
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
     """Of ``mmr_kernel``: run-time arguments, constants, compiler options."""
     members, alone, tile, block_dim, num_warps, num_stages = configuration(problem)
@@ -178,29 +214,38 @@ def launch_arguments(
     unit = 8 if dim % 8 == 0 else 4 if dim % 4 == 0 else 1
     warp_size = 64 if amd else 32  # of AMD's data center GPUs
     longest_group = problem.group_size or problem.num_completions
+    needs_similarity = problem.needs_similarity
     arguments = (
         problem.rewards,
-        problem.embeddings,
-        problem.similarity,
+        problem.embeddings if needs_similarity else None,
+        problem.similarity if needs_similarity else None,
         problem.valid,
         problem.group_offsets,
         problem.order,
         problem.lam,
+        problem.labels,
+        problem.diversity,
+        problem.group_of,
         outputs.advantages,
         reweighted,
         outputs.selection_rank,
         outputs.max_similarity,
         outputs.lam,
+        outputs.signal,
         scratch,
+        counts,
         problem.num_completions,
         problem.num_groups,
         problem.group_size,
         dim // unit,
-        0 if problem.lam is None or problem.lam.numel() == 1 else 1,
+        _stride(problem.lam),
+        _stride(problem.diversity),
         *numbers,
     )
     constants = (
         unit,
+        _count(problem),
+        _whole_sharpness(problem.options.sharpness),
         *choices,
         members,
         max(32, _power_of_two(longest_group)) if problem.options.scope == "batch" else 0,
@@ -210,6 +255,11 @@ def launch_arguments(
         min(block_dim, max(16, _power_of_two(dim))),
     )
     return arguments, constants, (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
+
+
+def _stride(per_scope: Tensor | None) -> int:
+    """From one scope's number to the next one's."""
+    return 0 if per_scope is None or per_scope.numel() == 1 else 1
 
 
 #: Compiled kernels by all that Triton would compile anew for: found here, a launch skips Triton's own look-up.

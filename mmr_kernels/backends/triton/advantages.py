@@ -9,21 +9,24 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from mmr_kernels.backends.triton.counts import component_sizes, counts_and_signal, divided_by_count, partitioned
+from mmr_kernels.backends.triton.determinants import determinant_gain
 from mmr_kernels.backends.triton.members import (
     LANES,
     completions,
+    deviation_of,
     group_bounds,
     highest,
     lowest,
     mean_and_deviation,
     places,
+    power,
     rewards_of,
     total,
 )
 from mmr_kernels.backends.triton.similarity import similarities_in_registers, similarities_to_scratch, similarity_to
 
 MEAN_GUARD = tl.constexpr(1e-8)
-DENSITY_GUARD = tl.constexpr(1e-6)
 SPREAD_GUARD = tl.constexpr(1e-8)
 EQUALITY_GUARD = tl.constexpr(1e-6)
 
@@ -94,19 +97,6 @@ def greedy(
 
 
 @triton.jit
-def submodular_mutual_information(
-    r, member, place, size, block, similarity, rows, ON_CHIP: tl.constexpr, STRIDE: tl.constexpr
-):
-    """DRA-GRPO (arXiv 2505.09655): reward over the sum of similarities to the scope's members, itself included."""
-    density = tl.zeros_like(r)
-    for j in range(size):
-        counts = total(tl.where(place == j, member.to(tl.float32), 0.0))
-        column = similarity_to(j, place, size, block, similarity, rows, ON_CHIP, STRIDE)
-        density += tl.where(counts > 0.0, column, 0.0)
-    return tl.div_rn(r, density + DENSITY_GUARD)
-
-
-@triton.jit
 def matched_scale(new, r, member):
     """``match_scale``: mean and population deviation as the scope's rewards had them."""
     mean_new, deviation_new = mean_and_deviation(new, member, 0)
@@ -119,12 +109,31 @@ def matched_scale(new, r, member):
 
 
 @triton.jit
+def shared_out(centred, member, n, exponent):
+    """``share``: of the members' total, to each in proportion to its own times n^exponent."""
+    least, most = lowest(tl.where(member, n, float("inf"))), highest(tl.where(member, n, 0.0))
+    # Relative to the count that weighs most: no power overflows, and equal counts weigh exactly 1.
+    relative = tl.div_rn(n, tl.where(exponent > 0.0, most, least))
+    weighed = tl.where(member, centred * power(relative, exponent), 0.0)
+    return weighed * tl.div_rn(total(tl.where(member, centred, 0.0)), total(weighed))
+
+
+@triton.jit
 def group_advantages(
-    new, r, member, eps, batch_deviation, blank, SCALE: tl.constexpr, DEGENERATE: tl.constexpr
+    new, r, member, n, strength, diversity, eps, batch_deviation, blank,
+    METHOD: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr,
 ):  # fmt: skip
     """Advantages of one group; ``blank`` for a completion or a group that gets none."""
     mean, deviation = mean_and_deviation(new, member, 1)
     advantage = new - mean
+    if METHOD == "share":
+        right, wrong = member & (advantage > 0.0), member & (advantage < 0.0)
+        more = shared_out(advantage, right, n, -strength * (1.0 + diversity))
+        less = shared_out(advantage, wrong, n, -strength * (1.0 - 3.0 * diversity))
+        advantage = tl.where(right, more, tl.where(wrong, less, advantage))
+        deviation = deviation_of(advantage, member, total(member.to(tl.float32)), 1)
+    elif METHOD == "unique":
+        advantage *= power(n, -strength)
     if SCALE == "group":
         advantage = tl.div_rn(advantage, deviation + eps)
     else:
@@ -141,23 +150,33 @@ def group_advantages(
     return tl.where(gets_one, advantage, blank)
 
 
+@triton.jit
+def store_of_scope(pointer, value):
+    """One value per scope, the same in every copy."""
+    copy = tl.arange(0, value.shape[1])[None, :, None]
+    tl.store(pointer + 0 * copy, value, mask=copy == 0)
+
+
 @triton.jit(do_not_specialize_on_alignment=[
-    "rewards", "similarity", "valid", "group_offsets", "order", "lam", "advantages", "reweighted", "selection_rank",
-    "max_similarity", "lam_used", "scratch",
-], do_not_specialize=["count", "num_groups", "group_size", "dim_units", "lam_stride"])  # fmt: skip
+    "rewards", "similarity", "valid", "group_offsets", "order", "lam", "labels", "dial", "group_of", "advantages",
+    "reweighted", "selection_rank", "max_similarity", "lam_used", "signal", "scratch", "counts",
+], do_not_specialize=["count", "num_groups", "group_size", "dim_units", "lam_stride", "dial_stride"])  # fmt: skip
 def mmr_kernel(
-    rewards, embeddings, similarity, valid, group_offsets, order, lam,
-    advantages, reweighted, selection_rank, max_similarity, lam_used, scratch,
-    count, num_groups, group_size, dim_units, lam_stride, lam_value, temperature, diversity, eps,
-    DIM_UNIT: tl.constexpr, METHOD: tl.constexpr, LAM_MODE: tl.constexpr, FIRST_PICK: tl.constexpr,
-    MATCH_SCALE: tl.constexpr, SCOPE: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr,
-    NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, GROUP_MEMBERS: tl.constexpr, COPIES: tl.constexpr,
-    BY_LANE: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    rewards, embeddings, similarity, valid, group_offsets, order, lam, labels, dial, group_of,
+    advantages, reweighted, selection_rank, max_similarity, lam_used, signal, scratch, counts,
+    count, num_groups, group_size, dim_units, lam_stride, dial_stride,
+    lam_value, temperature, diversity, strength, sharpness, threshold, eps,
+    DIM_UNIT: tl.constexpr, COUNT: tl.constexpr, WHOLE_SHARPNESS: tl.constexpr, METHOD: tl.constexpr,
+    LAM_MODE: tl.constexpr, FIRST_PICK: tl.constexpr, QUALITY: tl.constexpr, MATCH_SCALE: tl.constexpr,
+    SCOPE: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr, NORMALIZE: tl.constexpr,
+    MEMBERS: tl.constexpr, GROUP_MEMBERS: tl.constexpr, COPIES: tl.constexpr, BY_LANE: tl.constexpr,
+    TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
     """One scope: similarities, selection, reweighted rewards, advantages.
 
-    Tensors as in ``mmr_kernels.problem``, D = dim_units * DIM_UNIT; a pointer that is None is not asked for.
-    ``scratch`` (float32) holds the similarities, ``count`` rows of MEMBERS + 1, and then ``count`` values more.
+    Tensors as in ``mmr_kernels.problem`` (``dial`` its diversity), D = dim_units * DIM_UNIT; a pointer that is None is
+    not asked for, or not needed. ``scratch`` (float32) holds the similarities, ``count`` rows of MEMBERS + 1, and then
+    ``count`` values more; ``counts`` the counts that another program or warp reads.
     """
     ON_CHIP: tl.constexpr = MEMBERS == LANES
     # An odd stride: no row is aligned, so the compiler gives neighbouring members to neighbouring lanes.
@@ -170,15 +189,17 @@ def mmr_kernel(
         first, size = group_bounds(scope, group_offsets, count, group_size)
         member_order = order
     block, rows, factors = None, None, None
-    if METHOD != "none":
+    SIMILARITY: tl.constexpr = embeddings is not None or similarity is not None
+    SIGNAL: tl.constexpr = SIMILARITY and signal is not None
+    if similarity is not None:
+        similarity += scope.to(tl.int64) * size * size
+    if SIMILARITY:
         if ON_CHIP:
             block = similarities_in_registers(
-                embeddings, similarity, member_order, first, size, scope, dim_units, DIM_UNIT, NORMALIZE,
+                embeddings, similarity, member_order, first, size, dim_units, DIM_UNIT, NORMALIZE,
                 MEMBERS, COPIES, BY_LANE, TILE, BLOCK_DIM,
             )  # fmt: skip
-        elif similarity is not None:
-            similarity += scope.to(tl.int64) * size * size
-        else:
+        elif similarity is None:
             rows = scratch + first * STRIDE
             factors = scratch + tl.cast(count, tl.int64) * STRIDE + first
             similarities_to_scratch(
@@ -192,33 +213,41 @@ def mmr_kernel(
     index = completions(first, place, size, member_order)
     r, member = rewards_of(rewards, valid, index, inside)
 
+    if dial is not None:
+        diversity = tl.load(dial + scope * dial_stride)
     new = r
     rank = tl.full(r.shape, ABSENT, tl.int32)
     nearest = tl.zeros_like(r)
+    n = tl.zeros_like(r)
     lam_here = tl.full([1, COPIES, 1], float("nan"), tl.float32)
-    if METHOD != "none":
-        if METHOD == "mmr":
-            lam_here = scope_lambda(
-                r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE
-            )
-            new, rank, nearest = greedy(
-                r,
-                member,
-                lam_here,
-                place,
-                size,
-                block,
-                similarity,
-                rows,
-                FIRST_PICK,
-                ON_CHIP,
-                MEMBERS,
-                STRIDE,
-                selection_rank is not None,
-            )
+    explained, variance = lam_here, lam_here
+    if SIGNAL or (COUNT is not None and COUNT != "components"):
+        n, explained, variance = counts_and_signal(
+            r, member, rewards, valid, labels, group_of, sharpness, first, member_order, index, place, size, block,
+            similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, TILE, STRIDE,
+        )  # fmt: skip
+    if METHOD == "mmr":
+        lam_here = scope_lambda(
+            r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE
+        )
+        new, rank, nearest = greedy(
+            r, member, lam_here, place, size, block, similarity, rows, FIRST_PICK, ON_CHIP, MEMBERS, STRIDE,
+            selection_rank is not None,
+        )  # fmt: skip
+    elif METHOD == "dpp":
+        gain = determinant_gain(
+            rewards, valid, first, member_order, place, size, block, similarity, rows, QUALITY, ON_CHIP, MEMBERS, STRIDE
+        )
+        new = gain if QUALITY else r + strength * gain
+    elif METHOD != "none":
+        if COUNT == "components":
+            n = component_sizes(member, threshold, place, size, block, similarity, rows, ON_CHIP, MEMBERS, STRIDE)
+        if METHOD == "smi":
+            new = divided_by_count(r, n, strength)
+        elif METHOD == "partition":
+            new = partitioned(r, member, n)
         else:
-            tl.static_assert(METHOD == "smi", "a method that this kernel lacks")
-            new = submodular_mutual_information(r, member, place, size, block, similarity, rows, ON_CHIP, STRIDE)
+            tl.static_assert(METHOD == "share" or METHOD == "unique", "a method that this kernel lacks")
     if MATCH_SCALE:
         new = matched_scale(new, r, member)
 
@@ -227,16 +256,18 @@ def mmr_kernel(
     if selection_rank is not None:
         tl.store(selection_rank + index, tl.maximum(rank, -1).to(tl.int64), mask=stores)
         tl.store(max_similarity + index, tl.where(member, nearest, 0.0), mask=stores)
-        tl.store(
-            lam_used + scope + tl.zeros_like(lam_here).to(tl.int32),
-            lam_here,
-            mask=tl.arange(0, COPIES)[None, :, None] == 0,
-        )
+        store_of_scope(lam_used + scope, lam_here)
+        store_of_scope(signal + 2 * scope, explained)
+        store_of_scope(signal + 2 * scope + 1, variance)
+    if counts is not None:
+        tl.store(counts + index, n, mask=stores)
     if advantages is not None:
         if SCOPE == "group":
             # With scale="batch" the second launch divides, and puts 0 where it finds NaN.
             blank: tl.constexpr = float("nan") if SCALE == "batch" else 0.0
-            advantage = group_advantages(new, r, member, eps, None, blank, SCALE, DEGENERATE)
+            advantage = group_advantages(
+                new, r, member, n, strength, diversity, eps, None, blank, METHOD, SCALE, DEGENERATE
+            )
             tl.store(advantages + index, advantage, mask=stores)
         else:
             batch_deviation = None
@@ -251,9 +282,11 @@ def mmr_kernel(
                 group_index = completions(group_first, group_place, group_count, order)
                 group_r, group_member = rewards_of(rewards, valid, group_index, group_inside)
                 group_new = tl.load(reweighted + group_index, mask=group_inside, other=0.0)
+                group_n = group_r if counts is None else tl.load(counts + group_index, mask=group_inside, other=1.0)
                 advantage = group_advantages(
-                    group_new, group_r, group_member, eps, batch_deviation, 0.0, SCALE, DEGENERATE
-                )
+                    group_new, group_r, group_member, group_n, strength, diversity, eps, batch_deviation, 0.0,
+                    METHOD, SCALE, DEGENERATE,
+                )  # fmt: skip
                 tl.store(
                     advantages + group_index, advantage, mask=group_inside & (tl.arange(0, COPIES)[None, :, None] == 0)
                 )

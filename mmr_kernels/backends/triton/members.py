@@ -33,13 +33,24 @@ def lowest(values):
 
 
 @triton.jit
+def deviation_of(apart, member, count, CORRECTION: tl.constexpr):
+    """Standard deviation of ``count`` members from how far each lies from their mean; 0 where there are too few."""
+    squares = total(tl.where(member, apart * apart, 0.0))
+    return tl.sqrt_rn(tl.div_rn(squares, tl.maximum(count - CORRECTION, 1.0)))
+
+
+@triton.jit
 def mean_and_deviation(values, member, CORRECTION: tl.constexpr):
     """Mean and standard deviation over the members, two passes; 0 where there are too few of them."""
     count = total(member.to(tl.float32))
     mean = tl.div_rn(total(tl.where(member, values, 0.0)), tl.maximum(count, 1.0))
-    apart = values - mean
-    squares = total(tl.where(member, apart * apart, 0.0))
-    return mean, tl.sqrt_rn(tl.div_rn(squares, tl.maximum(count - CORRECTION, 1.0)))
+    return mean, deviation_of(values - mean, member, count, CORRECTION)
+
+
+@triton.jit
+def power(base, exponent):
+    """Of a base above 0."""
+    return tl.exp2(exponent * tl.log2(base))
 
 
 @triton.jit

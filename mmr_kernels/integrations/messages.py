@@ -21,3 +21,9 @@ def generated_text(completion: Any) -> str:
             parts.append(content)
         parts += [json.dumps(call["function"], sort_keys=True) for call in message.get("tool_calls") or []]
     return "\n".join(filter(None, parts))
+
+
+def answer(messages: list[dict[str, Any]]) -> str:
+    """The policy's text after the last message of a user."""
+    last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+    return generated_text(messages[last + 1 :])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -18,8 +22,8 @@ SIGNAL = "mmr/signal"
 UNUSABLE = "mmr/unusable_embeddings"
 
 
-def metrics(scored: Scored, group_size: int) -> dict[str, float]:
-    """Name to value; NaN where the batch holds nothing to measure.
+def metrics(scored: Scored, group_ids: Tensor) -> dict[str, float]:
+    """Name to value; NaN where the batch holds nothing to measure. ``group_ids``: one integer per completion.
 
     Similarity is that of completions picked after the first of their scope, the only ones that have one.
     """
@@ -36,13 +40,29 @@ def metrics(scored: Scored, group_size: int) -> dict[str, float]:
         UNUSABLE: unusable.sum().item(),
         "mmr/reward_before": rewards[valid].mean().item(),
         "mmr/reward_after": reweighted[valid].mean().item(),
-        "mmr/equal_reward_groups": _equal_groups(rewards.view(-1, group_size), valid.view(-1, group_size)),
+        "mmr/equal_reward_groups": _equal_groups(rewards, valid, group_ids.cpu()),
         "mmr/reward_advantage_correlation": torch.corrcoef(both)[0, 1].item() if both.shape[1] > 1 else torch.nan,
     }
 
 
-def _equal_groups(rewards: Tensor, valid: Tensor) -> float:
+def _equal_groups(rewards: Tensor, valid: Tensor, group_ids: Tensor) -> float:
     """The share of groups whose valid rewards are all equal: plain GRPO learns nothing from these."""
-    highest = rewards.masked_fill(~valid, -torch.inf).amax(dim=1)
-    lowest = rewards.masked_fill(~valid, torch.inf).amin(dim=1)
-    return (highest <= lowest).to(torch.float64).mean().item()
+    names, group = torch.unique(group_ids, return_inverse=True)
+    extremes = {
+        reduction: rewards.new_full((len(names),), start).scatter_reduce(0, group[valid], rewards[valid], reduction)
+        for reduction, start in (("amax", -torch.inf), ("amin", torch.inf))
+    }
+    return (extremes["amax"] <= extremes["amin"]).to(torch.float64).mean().item()
+
+
+@contextmanager
+def timed(report: Callable[[float], None], device: torch.device | str = "cpu") -> Iterator[None]:
+    """Report how many milliseconds the block took. A GPU is waited for: the step waits for the rewards there anyway."""
+    on_cpu = torch.device(device).type == "cpu"
+    if not on_cpu:
+        torch.accelerator.synchronize()
+    start = time.perf_counter()
+    yield
+    if not on_cpu:
+        torch.accelerator.synchronize()
+    report((time.perf_counter() - start) * 1000)

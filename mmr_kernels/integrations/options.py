@@ -4,7 +4,7 @@ them."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
@@ -98,13 +98,43 @@ class MMROptions(_OpOptions):
         options: dict[str, Any] = {each.name: getattr(args, each.name, each.default) for each in fields(MMROptions)}
         return MMROptions(**options)
 
+    @staticmethod
+    def named(given: Mapping[str, Any], where: str) -> MMROptions:
+        """The options under their names without ``mmr_``, as a section of a trainer's own config holds them.
+
+        Args:
+            given: name to value.
+            where: the section, as the trainer's users write it: "algorithm.mmr".
+
+        Raises:
+            TypeError, ValueError: naming the section, the option, what it got and what it takes.
+        """
+        names = [each.name.removeprefix("mmr_") for each in fields(MMROptions)]
+        if unknown := sorted(set(given) - set(names)):
+            raise ValueError(f"{where} takes {', '.join(names)}; got {', '.join(unknown)}")
+        try:
+            return MMROptions(**{f"mmr_{name}": value for name, value in given.items()})
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{where}: {error}") from None
+
+    def refuse_schedule(self, trainer: str) -> None:
+        """For a trainer that doesn't tell an adapter how far training is, nor shows pictures.
+
+        Raises:
+            ValueError: an option needs to know.
+        """
+        if self.mmr_diversity_end is not None or self.mmr_plot_steps:
+            raise ValueError(
+                f"mmr_diversity_end and mmr_plot_steps are not for {trainer}, which doesn't tell how far training is"
+            )
+
     def of_the_op(self) -> dict[str, Any]:
         """Those that are arguments of ``mmr_advantages``."""
         return {each.name: getattr(self, f"mmr_{each.name}") for each in _OF_THE_OP}
 
-    def embedder(self, given: Any, policy: Callable[[], nn.Module]) -> Embedder:
+    def embedder(self, given: Any = None, policy: Callable[[], nn.Module] | None = None) -> Embedder:
         """The embedder that was given to the trainer, else the one that the config names; of every method, for the
-        signal that is logged."""
+        signal that is logged. Without ``policy``, the model being trained, "policy" is an error."""
         return as_embedder(
             self.mmr_embedder if given is None else given,
             batch_size=self.mmr_embedder_batch_size,
@@ -112,14 +142,19 @@ class MMROptions(_OpOptions):
             policy=policy,
         )
 
-    def warn_of_length(self, embedder: Embedder, max_completion_length: int | None) -> None:
-        """Warn where completions may be longer than the embedder reads: what differs after that counts as the same."""
+    def warn_of_length(self, embedder: Embedder, longest: int | None, called: str = "max_completion_length") -> None:
+        """Warn where completions may be longer than the embedder reads: what differs after that counts as the same.
+
+        Args:
+            embedder: of the run.
+            longest: tokens of a completion at most, as the trainer's option ``called`` has it; None: no limit is known.
+        """
         limits = [getattr(embedder, "max_tokens", None)]
         limits += [self.mmr_embedder_max_tokens] * isinstance(embedder, TokenEmbedder)
         reads = min(filter(None, limits), default=None)
-        if reads is not None and max_completion_length is not None and max_completion_length > reads:
+        if reads is not None and longest is not None and longest > reads:
             warnings.warn(
-                f"max_completion_length is {max_completion_length}, and {type(embedder).__name__} reads the first"
+                f"{called} is {longest}, and {type(embedder).__name__} reads the first"
                 f" {reads} tokens of a completion: two that differ only after these count as the same. Raise"
                 " mmr_embedder_max_tokens if that is the limit, or choose an embedder that reads more",
                 stacklevel=2,

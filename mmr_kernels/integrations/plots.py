@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 BEFORE, AFTER = "#8a8a8a", "#c2410c"
 #: Bins of redundancy hold equally many completions; fewer bins where there are few completions.
 MOST_BINS, LEAST_IN_BIN = 10, 8
+
+
+def save(scored: Scored, plain_advantages: Tensor, folder: Path | str, step: int) -> tuple[Figure, Path]:
+    """Draw the batch of a training step into ``mmr_plots/step_N.png`` of a run's folder."""
+    path = Path(folder) / "mmr_plots" / f"step_{step:05d}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = draw(scored, plain_advantages, f"Step {step}")
+    figure.savefig(path, dpi=100)
+    return figure, path
 
 
 def draw(scored: Scored, plain_advantages: Tensor, title: str) -> Figure:

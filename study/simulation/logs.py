@@ -25,7 +25,8 @@ def batch_metrics(ways: Tensor, rewards: Tensor, setting: Setting) -> dict[str, 
     similarity = similarity_of(ways.reshape(-1, setting.group_size), setting)
     scored = score(rewards.flatten(), None, similarity=similarity, group_size=setting.group_size)
     scored = Scored(*(column.view(len(rewards), -1, *column.shape[1:]) for column in scored))
-    found = [metrics(Scored(*columns), setting.group_size) for columns in zip(*scored, strict=True)]
+    group_ids = torch.arange(rewards.shape[1]) // setting.group_size
+    found = [metrics(Scored(*columns), group_ids) for columns in zip(*scored, strict=True)]
     # A simulation has similarities, and no embeddings; its rows in study/results were measured without the signal.
     names = [name for name in found[0] if name not in (UNUSABLE, SIGNAL)]
     named = {name.removeprefix("mmr/"): torch.tensor([each[name] for each in found]) for name in names}

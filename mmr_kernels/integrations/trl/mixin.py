@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mmr_kernels.dial import SignalDial
-from mmr_kernels.embedders import embed_distinct
+from mmr_kernels.integrations.batch import DIAL_STATE, LAMBDA_STATE, score_batch
+from mmr_kernels.integrations.embedding import decoded, embed_own
+from mmr_kernels.integrations.gathering import score_together, total_reward
 from mmr_kernels.integrations.messages import generated_text
-from mmr_kernels.integrations.metrics import DIVERSITY, EMBED_MS, REWEIGHT_MS, SHARE_OF_STEP, metrics
+from mmr_kernels.integrations.metrics import EMBED_MS, REWEIGHT_MS, SHARE_OF_STEP, timed
 from mmr_kernels.integrations.options import MMROptions
 from mmr_kernels.integrations.scored import Scored
 from mmr_kernels.integrations.trl import parent
 from mmr_kernels.integrations.trl.plots import MMRPlotCallback
 from mmr_kernels.integrations.trl.records import record
-from mmr_kernels.integrations.trl.scoring import score_together, total_reward
-from mmr_kernels.options import METHODS_WITH_DIVERSITY
-from mmr_kernels.schedule import LambdaEMA, raw_lambda
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as Trainer
 else:
     Trainer = object
 
-#: The places of λ's average and of the dial in TRL's ``TrainerState``, which checkpoints save and resumptions load.
-LAMBDA_STATE, DIAL_STATE = "mmr", "mmr_dial"
-
 #: The key of a batch under which MMR's advantages stand a second time, shuffled and split as all of the batch is.
 LOGGED = "mmr_advantages"
-
-
-Average = TypeVar("Average", LambdaEMA, SignalDial)
 
 
 class Rewarded(NamedTuple):
@@ -143,29 +132,28 @@ class MMRMixin(Trainer):
         aggregation = self.multi_objective_aggregation
         logged = self._metrics[mode]
         own = output["completion_mask"] * output.get("tool_mask", 1) != 0
-        with self._timed(logged[EMBED_MS]):
+        with timed(logged[EMBED_MS].append, self.accelerator.device):
             embeddings = self._embed(rewarded, output, own)
-        with self._timed(logged[REWEIGHT_MS]):
-            in_loss = self.accelerator.gather(own.any(dim=1))
-            per_function = rewarded.per_function.masked_fill(~in_loss.unsqueeze(1), torch.nan)
-            rewards = total_reward(per_function, self.reward_weights, aggregation, group_size)
-            chosen = {
-                "lam": self._lam(rewards, mode),
-                "diversity": self._diversity(),
-                "scale": "batch" if aggregation == "normalize_then_sum" else self.scale_rewards,
-            }
-            options = self._mmr.of_the_op() | chosen
-            scored = score_together(rewards, embeddings, group_size, self.accelerator, **options)
-            if self._mmr.mmr_method == "none":
-                scored = scored._replace(advantages=plain)
-        for name, value in metrics(scored, group_size).items():
+        in_loss = self.accelerator.gather(own.any(dim=1))
+        per_function = rewarded.per_function.masked_fill(~in_loss.unsqueeze(1), torch.nan)
+        rewards = total_reward(per_function, self.reward_weights, aggregation, group_size)
+        scale = "batch" if aggregation == "normalize_then_sum" else self.scale_rewards
+
+        def call(**options: Any) -> Scored:
+            scored = score_together(rewards, embeddings, group_size, self.accelerator, scale=scale, **options)
+            return scored._replace(advantages=plain) if self._mmr.mmr_method == "none" else scored
+
+        scored, found = score_batch(
+            self._mmr,
+            call,
+            rewards,
+            torch.arange(len(rewards)) // group_size,
+            progress=self.state.global_step / max(self.state.max_steps, 1),
+            state=self.state.stateful_callbacks,
+            training=mode == "train",
+        )
+        for name, value in found.items():
             logged[name].append(value)
-        if self._mmr.mmr_method in METHODS_WITH_DIVERSITY:
-            logged[DIVERSITY].append(chosen["diversity"])
-        if self._mmr.follows_signal and mode == "train":
-            dial = self._resumed(SignalDial(device="cpu"), DIAL_STATE)
-            dial.update(scored.signal.cpu())
-            self.state.stateful_callbacks[DIAL_STATE] = dial.state_dict()
         return scored
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
@@ -197,56 +185,14 @@ class MMRMixin(Trainer):
         """(n, D) of this process's completions, of which only the policy's ``own`` tokens are read, and not what a tool
         or an environment answered. Completions as texts hold that too, so there the text is that of the own tokens."""
         ids = output["completion_ids"]
-        if "tool_mask" in output:
-            rows = [row[kept].tolist() for row, kept in zip(ids.cpu(), own.cpu(), strict=True)]
-            texts = self.processing_class.batch_decode(rows, skip_special_tokens=True)
-        else:
-            texts = [generated_text(completion) for completion in rewarded.completions]
-        vectors = embed_distinct(
-            self._mmr_embedder,
-            texts,
-            ids,
-            own,
-            max_tokens=self._mmr.mmr_embedder_max_tokens,
-            device=self.accelerator.device,
-        )
-        # A completion without such a token isn't valid, and its vector no fault of the embedder.
-        return vectors.masked_fill(~own.any(dim=1, keepdim=True), 1.0)
 
-    def _lam(self, rewards: Tensor, mode: str) -> Any:
-        """λ as the op takes it, averaged over training where the options ask for that; the average is in checkpoints.
+        def texts() -> list[str]:
+            if "tool_mask" in output:
+                return decoded(self.processing_class, ids, own)
+            return [generated_text(completion) for completion in rewarded.completions]
 
-        In evaluation it is neither used nor moved, nor does it move where no completion was scored.
-        """
-        if not self._mmr.smooths_lambda or mode == "eval" or not rewards.isfinite().any():
-            return self._mmr.mmr_lam
-        average = self._resumed(LambdaEMA(), LAMBDA_STATE)
-        lam = average.update(raw_lambda(rewards, mode=self._mmr.mmr_lam, temperature=self._mmr.mmr_temperature).item())
-        self.state.stateful_callbacks[LAMBDA_STATE] = average.state_dict()
-        return lam
-
-    def _diversity(self) -> float:
-        """That of the schedule, or of the dial, which batches before this one moved; in evaluation it stays."""
-        if not self._mmr.follows_signal:
-            return self._mmr.diversity(self.state.global_step / max(self.state.max_steps, 1))
-        return self._resumed(SignalDial(device="cpu"), DIAL_STATE).value.item()
-
-    def _resumed(self, average: Average, key: str) -> Average:
-        """As the batch before, or a checkpoint, left it."""
-        if key in self.state.stateful_callbacks:
-            average.load_state_dict(self.state.stateful_callbacks[key])
-        return average
-
-    @contextmanager
-    def _timed(self, milliseconds: list[float]) -> Iterator[None]:
-        """Append how long the block took. A GPU is waited for: the step waits for the rewards there anyway."""
-        if self.accelerator.device.type != "cpu":
-            torch.accelerator.synchronize()
-        start = time.perf_counter()
-        yield
-        if self.accelerator.device.type != "cpu":
-            torch.accelerator.synchronize()
-        milliseconds.append((time.perf_counter() - start) * 1000)
+        device, most = self.accelerator.device, self._mmr.mmr_embedder_max_tokens
+        return embed_own(self._mmr_embedder, ids, own, texts, max_tokens=most, device=device)
 
     def _check_parent(self, rewarded: Rewarded, output: dict[str, Any], plain: Tensor, logged: list[Any]) -> None:
         """The parent returned what it had scored and logged the advantages that it returned: only then MMR's fit in

@@ -11,6 +11,7 @@ from typing import Any
 
 from trl import GRPOTrainer
 
+from mmr_kernels.integrations.internals import missing_methods
 from mmr_kernels.options import OPTIONS, quoted
 
 #: The versions of TRL that the test suite has been run against (docs/trl.md).
@@ -46,14 +47,7 @@ def check_class(trainer_class: type) -> None:
     Raises:
         RuntimeError: with all that is missing.
     """
-    missing = []
-    for name, takes in _METHODS.items():
-        method = getattr(trainer_class, name, None)
-        if method is None:
-            missing.append(f"no method {name}")
-        elif (found := list(inspect.signature(method).parameters)) != takes:
-            missing.append(f"{name} takes ({', '.join(found)}), not ({', '.join(takes)})")
-    _refuse(missing, trainer_class)
+    _refuse(missing_methods(trainer_class, _METHODS), trainer_class)
 
 
 def check_overrides(trainer_class: type, before_mmr: Iterable[type]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mmr_kernels.integrations.plots import draw
+from mmr_kernels.integrations.plots import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,10 +33,7 @@ class MMRPlotCallback(TrainerCallback):
         due = state.is_world_process_zero and state.global_step % self.every == 0
         if not due or scored is None or not scored.rewards.isfinite().any():
             return
-        path = Path(args.output_dir) / "mmr_plots" / f"step_{state.global_step:05d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure = draw(scored, self.trainer.mmr_replaced, f"Step {state.global_step}")
-        figure.savefig(path, dpi=100)
+        figure, path = save(scored, self.trainer.mmr_replaced, args.output_dir, state.global_step)
         self._report(figure, path, args, state.global_step)
 
     def _report(self, figure: Figure, path: Path, args: TrainingArguments, step: int) -> None:

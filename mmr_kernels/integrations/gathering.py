@@ -1,4 +1,4 @@
-"""From the rewards that TRL gathered and this process's embeddings to advantages."""
+"""From the rewards that a trainer gathered and this process's embeddings to advantages, in TRL and what extends it."""
 
 from __future__ import annotations
 

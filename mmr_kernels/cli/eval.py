@@ -14,7 +14,7 @@ from mmr_kernels.cli.terminal import fail
 def evaluate(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL…", help="A folder, or a name on the Hugging Face hub; two or more are compared."),
+        typer.Argument(metavar="MODEL", help="A folder, or a name on the Hugging Face hub; two or more are compared."),
     ] = None,
     tasks: Annotated[
         str | None, typer.Option(metavar="NAME,NAME,…", help="Which benchmarks. Default: all five.")

@@ -20,6 +20,7 @@ import datasets
 from examples.eval import model as tiny
 from mmr_kernels.cli import app
 from mmr_kernels.evaluation import benchmarks, models, results
+from mmr_kernels.evaluation.samples import SampleFile
 
 DATA = Path(tiny.__file__).parent
 TOKENS = 16
@@ -145,6 +146,15 @@ def test_a_killed_run_goes_on_from_its_samples(two_models: list[Path], tmp_path:
     after = texts_of(tmp_path)
     assert len(after) == len(rows_of(tmp_path)) == TASKS * 2 * 16
     assert kept.items() <= after.items()
+
+
+def test_a_line_that_a_kill_cut_is_removed(run: tuple[Path, str], tmp_path: Path) -> None:
+    """So that the next one doesn't go on in it."""
+    path = next(run[0].glob("*one/aime24.jsonl"))
+    (tmp_path / path.name).write_bytes(path.read_bytes() + b'{"group": "aime24/1", "sam')
+    file = SampleFile(tmp_path / path.name, benchmarks.load(["aime24"], DATA, None, TOKENS)["aime24"], 4)
+    assert not file.missing()
+    assert file.path.read_bytes() == path.read_bytes()
 
 
 def test_the_hubs_problems_become_the_same_requests(monkeypatch: pytest.MonkeyPatch) -> None:

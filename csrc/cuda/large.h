@@ -84,14 +84,6 @@ MMR_DEVICE void form_column(const Embeddings<Element> &embeddings, const Shared<
     }
 }
 
-// Below. Not inlined, so that MMR's registers are its own.
-template <class Element>
-MMR_DEVICE_CALL void write_large_signal(const Problem &p, const Work &work, const Shared<float> memory,
-                                        const Shared<float> scale, int64_t scope);
-template <class Element>
-MMR_DEVICE_CALL void reweight_large(const Problem &p, const Work &work, const Shared<float> memory,
-                                    const Shared<float> scale, int64_t scope, int valid);
-
 // One scope of any size, by one block of which every thread has the members thread, thread + 256, …
 template <class Element>
 struct LargeScope {
@@ -356,9 +348,9 @@ struct LargeScope {
         const Moments r = moments(buffers.rewards, valid);
         const float lam = p.picks() ? lambda(p, buffers, scope, r, valid) : NAN;
         if (buffers.lam_out && thread_index() == 0) buffers.lam_out.store(scope, lam);
-        if (buffers.signal) write_large_signal<Element>(p, work, memory, scale, scope);
+        if (buffers.signal) write_signal();
         if (p.picks()) greedy(lam, valid);
-        else reweight_large<Element>(p, work, memory, scale, scope, valid);
+        else without_picks(valid);
         __syncthreads();
         if (!p.match_scale) return;
         const MatchScale match(r, moments(buffers.new_rewards, valid), valid);
@@ -377,20 +369,6 @@ struct LargeScope {
                             [&](int k) { return buffers.takes_part(row(k)); });
     }
 };
-
-template <class Element>
-MMR_DEVICE_CALL void write_large_signal(const Problem &p, const Work &work, const Shared<float> memory,
-                                        const Shared<float> scale, int64_t scope) {
-    const Buffers buffers(p, work);
-    LargeScope<Element>(p, work, buffers, memory, scale, scope, range_of_scope(p, buffers, scope)).write_signal();
-}
-
-template <class Element>
-MMR_DEVICE_CALL void reweight_large(const Problem &p, const Work &work, const Shared<float> memory,
-                                    const Shared<float> scale, int64_t scope, int valid) {
-    const Buffers buffers(p, work);
-    LargeScope<Element>(p, work, buffers, memory, scale, scope, range_of_scope(p, buffers, scope)).without_picks(valid);
-}
 
 }  // namespace
 }  // namespace mmr

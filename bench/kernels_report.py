@@ -75,11 +75,17 @@ def row(target: str, group_size: int, dtype: str) -> dict[str, Any]:
     return {"target": target, "group_size": group_size, "dtype": dtype, "shared": kernel.metadata.shared} | found
 
 
-def _cuda(cubin: bytes) -> dict[str, Any]:
+def disassembled(cubin: bytes) -> disassembly.Kernel:
+    """The one kernel of a cubin."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
         (kernel,) = disassembly.kernels(Path(file.name))
+    return kernel
+
+
+def _cuda(cubin: bytes) -> dict[str, Any]:
+    kernel = disassembled(cubin)
     counts = disassembly.counts
     # The greedy loop is the one that looks for a maximum over the warp; the loops along D move embeddings.
     (greedy,) = (loop for loop in kernel.loops if counts(loop)["REDUX"])

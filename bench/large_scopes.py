@@ -1,4 +1,4 @@
-"""One large scope on the CPU backend, on one thread, beside ``torch.mm`` and a greedy loop in NumPy, for docs/cpu.md."""
+"""One large scope on the CPU backend, on one thread, beside ``torch.mm`` and a loop in NumPy, for docs/cpu.md."""
 
 from __future__ import annotations
 

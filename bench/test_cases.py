@@ -21,7 +21,7 @@ PAIRS = [
     pytest.param(case, provider, id=f"{'x'.join(map(str, case[:3]))}-{'-'.join(case[3:])}-{provider.name}")
     for case in CASES
     for provider in providers(DEVICE)
-    if provider.task in case.tasks and (case == CASES[0] or provider.name != "batched+torch.compile")
+    if provider.task in case.tasks and (case == CASES[0] or provider.asked_for_as != "batched+torch.compile")
 ]
 
 

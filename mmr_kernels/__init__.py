@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmr_kernels.api import mmr_advantages, mmr_reweight
     from mmr_kernels.backends import available_backends
+    from mmr_kernels.dial import SignalDial
     from mmr_kernels.problem import MMRResult
     from mmr_kernels.schedule import LambdaEMA
 
-__all__ = ["LambdaEMA", "MMRResult", "available_backends", "mmr_advantages", "mmr_reweight"]
+__all__ = ["LambdaEMA", "MMRResult", "SignalDial", "available_backends", "mmr_advantages", "mmr_reweight"]
 __version__ = "0.1.0"
 
 _MODULE = {
     "LambdaEMA": "schedule",
     "MMRResult": "problem",
+    "SignalDial": "dial",
     "available_backends": "backends",
     "mmr_advantages": "api",
     "mmr_reweight": "api",

@@ -73,6 +73,8 @@ METHODS_OF_REWARDS_ALONE = ("none",)
 METHODS_THAT_COUNT = ("smi", "share", "unique", "partition")
 #: Methods that make no new rewards: they weigh the advantages.
 METHODS_THAT_WEIGH = ("share", "unique")
+#: Methods that have a diversity.
+METHODS_WITH_DIVERSITY = ("mmr", "share")
 #: The defaults that depend on the method: those of all, and where a method has others.
 OF_ALL_METHODS: dict[str, float | None] = {"diversity": 1.0, "strength": 1.0, "sharpness": 4.0}
 OF_ONE_METHOD: dict[str, dict[str, float | None]] = {
@@ -252,4 +254,5 @@ def unpack(packed: str) -> Options:
 def completed(options: Options) -> Options:
     """With the defaults that depend on the method. ``sharpness`` stays None where the count is SMI's published sum."""
     defaults = {**OF_ALL_METHODS, **OF_ONE_METHOD.get(options.method, {})}
-    return options._replace(**{name: value for name, value in defaults.items() if getattr(options, name) is None})
+    missing: dict[str, Any] = {name: value for name, value in defaults.items() if getattr(options, name) is None}
+    return options._replace(**missing)

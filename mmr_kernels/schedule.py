@@ -1,4 +1,4 @@
-"""λ over training: state that the op, which has none, is given from outside."""
+"""λ, and numbers in a line, over training: state that the op, which has none, is given from outside."""
 
 from __future__ import annotations
 
@@ -49,12 +49,17 @@ def raw_lambda(
     return lam.where(member.any(-1), math.nan)
 
 
-def _share(name: str, value: float) -> float:
+def check_positive(name: str, value: float, highest: float = 1.0) -> float:
+    """A number above 0, up to ``highest``.
+
+    Raises:
+        TypeError, ValueError: naming it, what it got and what it takes.
+    """
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, NUMBERS):
         raise TypeError(f"{name} must be a float, got {type(value).__name__}")
-    if not 0 < value <= 1:
-        raise ValueError(f"{name} must lie in (0, 1], got {value}")
+    if not 0 < value <= highest:
+        raise ValueError(f"{name} must lie in (0, {highest:g}], got {value}")
     return value
 
 
@@ -77,7 +82,7 @@ class LambdaEMA:
     """
 
     def __init__(self, alpha: float = 0.2) -> None:
-        self.alpha = _share("alpha", alpha)
+        self.alpha = check_positive("alpha", alpha)
         self.value: float | Tensor | None = None  # a tensor holds NaN for a scope that had no reward yet
 
     def update(self, lam: float | Tensor) -> float | Tensor:
@@ -113,7 +118,7 @@ class LambdaEMA:
         """
         if not isinstance(state, dict) or set(state) != {"alpha", "value"}:
             raise ValueError(f"state must be a dict of alpha and value, got {state!r}")
-        alpha, value = _share("alpha", state["alpha"]), state["value"]
+        alpha, value = check_positive("alpha", state["alpha"]), state["value"]
         self.alpha, self.value = alpha, None if value is None else copy.deepcopy(_checked("value", value))
 
 
@@ -148,7 +153,7 @@ class LinearSchedule:
     """
 
     def __init__(self, start: float, end: float, share: float = 1.0) -> None:
-        self.start, self.end, self.share = start, end, _share("share", share)
+        self.start, self.end, self.share = start, end, check_positive("share", share)
 
     def __call__(self, progress: float) -> float:
         """The value at ``progress`` through training, 0 at its start and 1 at its end."""

@@ -5,9 +5,10 @@ The command line and the training configs are made from these; neither lists an 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from mmr_kernels.options import LAMBDA_MODES, OPTIONS, Option, check, quoted
+from mmr_kernels.options import LAMBDA_MODES, OPTIONS, Option, Options, check, check_together, quoted
 
 _LAM = f"λ: a number in [0, 1] (1 looks at rewards alone) or one of {quoted(LAMBDA_MODES)}."
 _ROWS = [
@@ -30,11 +31,38 @@ def checked(name: str, value: object, called: str) -> Any:
     """
     if name != "lam":
         check(name, value, called)
-    elif value not in LAMBDA_MODES:
-        try:
-            value = float(value) if isinstance(value, str) else value
-        except ValueError:
-            takes = f"a number in [0, 1] or one of {quoted(LAMBDA_MODES)}"
-            raise ValueError(f"{called} must be {takes}; got {value!r}") from None
+    elif (value := number_or_word(value, LAMBDA_MODES, called)) not in LAMBDA_MODES:
         check("lam_value", value, called)
     return value
+
+
+def number_or_word(value: object, words: Collection[str], called: str) -> Any:
+    """The value; a text that is none of the words becomes the number that it spells.
+
+    Raises:
+        ValueError: it spells none.
+    """
+    try:
+        return float(value) if isinstance(value, str) and value not in words else value
+    except ValueError:
+        raise ValueError(f"{called} must be a number in [0, 1] or one of {quoted(words)}; got {value!r}") from None
+
+
+def check_settings(chosen: dict[str, Any], called: str, labels: bool | None = None) -> None:
+    """Check what no setting shows alone.
+
+    Args:
+        chosen: value by name, each as ``checked`` returned it.
+        called: the prefix under which the caller knows settings.
+        labels: whether the completions have labels; None where the caller can't give any.
+
+    Raises:
+        ValueError: naming the setting, what it got and what it takes.
+    """
+    options = Options(**{name: value for name, value in chosen.items() if name != "lam"})
+    check_together(options, called)
+    if labels and options.threshold is not None:
+        raise ValueError(f"{called}labels and {called}threshold each say what a cluster is: give one of the two")
+    if options.method == "partition" and not labels and options.threshold is None:
+        takes = f"{called}threshold" if labels is None else f"{called}labels or {called}threshold"
+        raise ValueError(f'{called}method="partition" counts the members of clusters: give {takes}')

@@ -14,6 +14,8 @@ from mmr_kernels.options import OPTIONS, Option
 
 LAYOUTS = ("2d", "group_size", "offsets", "offsets_list", "ids_int", "ids_numpy", "ids_str")
 DIMENSIONS = (1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 70)
+#: Members of a scope of "dpp" that every backend takes.
+LARGEST_DETERMINANT = 128
 REWARD_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
 EMBEDDING_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -142,6 +144,8 @@ def cases(draw: st.DrawFn, stretch: int = 1, dimensions: tuple[int, ...] = DIMEN
     count = sum(len(group) for group in groups)
     shape = (len(groups), len(groups[0])) if kind == "2d" else (count,)
     chosen = {**draw(options()), **fixed}
+    if chosen["method"] == "dpp" and count > LARGEST_DETERMINANT:
+        chosen["scope"] = "group"
     case = Case(draw(reward_values(rng, count)).reshape(shape), groups, layout, options=chosen)
     lam = draw(st.sampled_from(["sigmoid", "relative_std"]) | st.floats(0, 1) | st.sampled_from(["one", "each"]))
     if lam == "each":

@@ -18,6 +18,8 @@
 #endif
 
 #include "advantages.h"
+#include "methods.h"
+#include "scopes.h"
 #include "statistics.h"
 #include "workspaces.h"
 
@@ -120,40 +122,6 @@ std::vector<InstructionSet> supported() {
 
 InstructionSet chosen = supported().front();
 
-// ---- Groups and scopes -----------------------------------------------------------------------------------------
-
-struct Range {
-    int64_t begin, end;
-};
-
-Range positions_of_group(const Problem &p, int64_t group) {
-    if (!p.group_offsets) return {group * p.group_size, (group + 1) * p.group_size};
-    return {p.group_offsets[group], p.group_offsets[group + 1]};
-}
-
-Range positions_of_scope(const Problem &p, int64_t scope) {
-    return p.batch_scope() ? Range{0, p.num_completions} : positions_of_group(p, scope);
-}
-
-bool takes_part(const Problem &p, int64_t i) { return std::isfinite(p.rewards[i]) && (!p.valid || p.valid[i]); }
-
-// Lists the valid ones, and writes all outputs of the others.
-void collect(const Problem &p, Workspace &w, Range positions, bool whole_batch) {
-    w.count = 0;
-    for (int64_t position = positions.begin; position < positions.end; ++position) {
-        const int64_t i = p.order && !whole_batch ? p.order[position] : position;
-        if (takes_part(p, i)) {
-            w.members[w.count] = i;
-            w.rewards[w.count++] = p.rewards[i];
-            continue;
-        }
-        if (p.advantages) p.advantages[i] = 0;
-        if (p.reweighted_rewards) p.reweighted_rewards[i] = std::numeric_limits<float>::quiet_NaN();
-        if (p.selection_rank) p.selection_rank[i] = -1;
-        if (p.max_similarity) p.max_similarity[i] = 0;
-    }
-}
-
 // ---- One scope -------------------------------------------------------------------------------------------------
 
 // Runs body(0) … body(count - 1), on several threads where asked; the bodies write disjoint memory. Bodies of one size
@@ -217,73 +185,6 @@ void form_similarity(const Problem &p, Workspace &w, int64_t scope, int threads)
     kernel.finish_similarity(w);
 }
 
-// n of section 4 from labels: members that have the same.
-void count_labels(const Problem &p, Workspace &w) {
-    int64_t *sorted = w.labels + w.stride;
-    for (int64_t k = 0; k < w.count; ++k) sorted[k] = w.labels[k] = p.labels[w.members[k]];
-    std::sort(sorted, sorted + w.count);
-    for (int64_t k = 0; k < w.count; ++k) {
-        const auto [first, last] = std::equal_range(sorted, sorted + w.count, w.labels[k]);
-        w.counts[k] = static_cast<double>(last - first);
-    }
-}
-
-void centre_rewards(Workspace &w) {
-    const double mean = moments(w.rewards, w.count).mean;
-    for (int64_t k = 0; k < w.count; ++k) w.centred[k] = static_cast<float>(w.rewards[k] - mean);
-}
-
-// The counts of section 4; and those sums of likeness that the signal needs, of a scope that is a group.
-void count(const Problem &p, Workspace &w) {
-    const Kernel &kernel = *chosen.kernel;
-    const bool soft = p.counts() && !p.labels && !p.has_threshold() && !p.has_published_sum();
-    if (p.counts() && p.labels) {
-        count_labels(p, w);
-    } else if (p.counts() && p.has_threshold()) {
-        kernel.count_components(w, p.threshold, !p.similarity);
-    } else if (p.counts() && !soft) {
-        centre_rewards(w);
-        kernel.sum_similarity(w, w.centred);
-        std::copy(w.weights, w.weights + w.count, w.counts);
-    }
-    if (!soft && !(p.has_signal() && !p.batch_scope())) return;
-    centre_rewards(w);
-    kernel.sum_likeness(w, w.centred, p.signal_sharpness());
-    for (int64_t k = 0; soft && k < w.count; ++k) w.counts[k] = 1 + w.weights[k];
-}
-
-// Section 4 for a method that picks nothing.
-void without_picks(const Problem &p, Workspace &w) {
-    const double others = static_cast<double>(w.count - 1);
-    switch (p.method) {
-        case Method::smi:
-            for (int64_t k = 0; k < w.count; ++k) {
-                const double n = p.strength == 1 ? w.counts[k] : std::max(w.counts[k], 0.0);
-                w.reweighted[k] = static_cast<float>(w.rewards[k] / power(n + density_guard, p.strength));
-            }
-            return;
-        case Method::partition:
-            for (int64_t k = 0; k < w.count; ++k) {
-                const double part = w.count < 2 ? 1 : (static_cast<double>(w.count) - w.counts[k]) / others;
-                w.reweighted[k] = static_cast<float>(w.rewards[k] * std::max(part, double(smallest_part)));
-            }
-            return;
-        case Method::dpp: {
-            const float lowest = *std::min_element(w.rewards, w.rewards + w.count);
-            double *root = w.roots;
-            for (int64_t k = 0; k < w.count; ++k)
-                root[k] = p.quality ? std::sqrt(quality_scale * (double(w.rewards[k]) - lowest)) : 1;
-            chosen.kernel->determinant_gains(w, root, w.gains);
-            for (int64_t k = 0; k < w.count; ++k)
-                w.reweighted[k] = static_cast<float>(p.quality ? w.gains[k] : w.rewards[k] + p.strength * w.gains[k]);
-            return;
-        }
-        case Method::mmr: return;  // picks
-        case Method::share: case Method::unique: case Method::none:
-            std::copy(w.rewards, w.rewards + w.count, w.reweighted);
-    }
-}
-
 // Sections 2 to 4 for the scopes first_scope, first_scope + 1, …, one per workspace; and 7, where they are groups.
 void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int scopes, int threads) {
     const Kernel &kernel = *chosen.kernel;
@@ -299,7 +200,7 @@ void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int sc
         if (p.lam_out) p.lam_out[number] = lam[count_filled];
         if (scope.count != 0) {
             if (p.needs_similarity()) form_similarity(p, scope, number, threads);
-            count(p, scope);
+            count(p, kernel, scope);
             filled[count_filled++] = &scope;
         }
         if (!p.has_signal() || p.batch_scope()) continue;
@@ -310,7 +211,7 @@ void reweight(const Problem &p, Workspace *const *w, int64_t first_scope, int sc
     if (p.picks()) kernel.greedy(p, filled, lam, count_filled);  // of several scopes at once
     for (int s = 0; s < count_filled; ++s) {
         Workspace &scope = *filled[s];
-        without_picks(p, scope);
+        without_picks(p, kernel, scope);
         if (p.match_scale) match_scale(scope);
         const bool ranked = p.picks();
         for (int64_t k = 0; k < scope.count; ++k) {

@@ -31,8 +31,9 @@ class Case(NamedTuple):
 
     @property
     def tasks(self) -> set[str]:
-        """Whose providers take part: at the sizes of ``TABLE`` also those of the call that a trainer makes."""
-        return {self.task, "trainer"} if self in TABLE else {self.task}
+        """Whose providers take part: at the sizes of ``TABLE`` also those of the call that a trainer makes, and at
+        ``BASE`` those of the other methods."""
+        return {self.task, *["trainer"] * (self in TABLE), *["methods"] * (self == BASE)}
 
     def __str__(self) -> str:
         notes = [self.dtype] * (self.dtype != "float32") + ['scope "batch"'] * (self.scope == "batch")

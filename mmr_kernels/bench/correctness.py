@@ -40,6 +40,15 @@ def wrong_advantages(inputs: Inputs, advantages: Tensor, reweighted: Tensor) -> 
     return None
 
 
+def wrong_rule(advantages: Tensor, expected: Tensor) -> str | None:
+    """The fault of a provider of another method, or None: of ours against the rule in eager PyTorch in float64, of that
+    against the op."""
+    if advantages.shape != expected.shape or not advantages.isfinite().all():
+        return f"advantages are not {tuple(expected.shape)} finite numbers"
+    error = _error(advantages.cpu().double(), expected.cpu().double())
+    return f"advantages are off by {error:.1e}" if error > ADVANTAGE_TOLERANCE else None
+
+
 def wrong_selection(inputs: Inputs, picks: Tensor) -> str | None:
     """The fault of a provider of the selection, or None; ``picks``: (N,), indices in the order of picking."""
     rewards, similarity = _scopes(inputs)

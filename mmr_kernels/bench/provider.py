@@ -16,7 +16,8 @@ class Trial(NamedTuple):
     wrong: Callable[[Any], str | None]  # what is wrong with a result of the call, or None
 
 
-def _takes_all(case: Case) -> str | None:
+def takes_all(case: Case) -> str | None:
+    """No reason against any case."""
     return None
 
 
@@ -25,7 +26,8 @@ class Provider(NamedTuple):
 
     ``kind``: "ours", a backend through the public API; "baseline", the same in eager PyTorch; "peer", another
     package. ``option`` is its name for ``--provider``, where the ``name`` in rows says more. ``captured``: on a GPU its
-    call is timed in a CUDA graph.
+    call is timed in a CUDA graph. ``method``: empty for MMR, else another method, or "details", MMR with all that the
+    op returns; such a one of ours takes turns with its MMR, and a baseline with ours of its method.
     """
 
     name: str
@@ -33,9 +35,10 @@ class Provider(NamedTuple):
     task: str
     why_not_here: str | None  # None, or the reason that it can't run on this machine
     prepare: Callable[[Inputs], Trial]
-    why_not: Callable[[Case], str | None] = _takes_all  # None, or why it is not asked to take a case
+    why_not: Callable[[Case], str | None] = takes_all  # None, or why it is not asked to take a case
     option: str = ""
     captured: bool = False
+    method: str = ""
 
     @property
     def asked_for_as(self) -> str:

@@ -14,10 +14,10 @@ from torch import Tensor
 from mmr_kernels import MMRResult, mmr_advantages, mmr_reweight
 from mmr_kernels.backends import machine_reasons
 from mmr_kernels.backends.host import this_host, unasked
-from mmr_kernels.bench import baselines, peers
+from mmr_kernels.bench import baselines, peers, rules
 from mmr_kernels.bench.cases import SELECTION_LAMBDA, Case, Inputs
-from mmr_kernels.bench.correctness import wrong_advantages, wrong_selection
-from mmr_kernels.bench.provider import Provider, Trial
+from mmr_kernels.bench.correctness import wrong_advantages, wrong_rule, wrong_selection
+from mmr_kernels.bench.provider import Provider, Trial, takes_all
 
 #: The compiler unrolls the baseline's loop, once per member, and takes longer than that.
 LARGEST_COMPILED_SCOPE = 64
@@ -37,6 +37,10 @@ def providers(device: str) -> list[Provider]:
             Provider(name, "ours", "advantages", reason, _advantages(name), captured=captured),
             Provider(f"{name}, trainer", "ours", "trainer", reason, _trainer(name), option=name, captured=captured),
             Provider(f"{name}, selection", "ours", "selection", reason, _selection(name), option=name),
+            *(
+                Provider(f"{name}, {method}", "ours", "methods", reason, prepare, takes_all, name, captured, method)
+                for method, prepare in _methods(name).items()
+            ),
         ]
     return [
         *found,
@@ -44,6 +48,17 @@ def providers(device: str) -> list[Provider]:
         Provider("batched", "baseline", "advantages", None, _baseline(baselines.batched)),
         Provider(
             "batched+torch.compile", "baseline", "advantages", _why_no_compiler(device), _compiled, _too_long_to_compile
+        ),
+        *(
+            Provider(
+                f"{name}, {method}", "baseline", "methods", reason, _rule(function, method), option=name, method=method
+            )
+            for method in rules.RULES
+            for name, function, reason in (
+                ("loop", rules.loop, None),
+                ("batched", rules.batched, None),
+                ("batched+torch.compile", _compiled_rule, _why_no_compiler(device)),
+            )
         ),
         *peers.peers(),
     ]
@@ -111,6 +126,50 @@ def _selection(backend: Any) -> Callable[[Inputs], Trial]:
     return prepare
 
 
+def _methods(backend: Any) -> dict[str, Callable[[Inputs], Trial]]:
+    """The other methods, and MMR with details, of which the signal is one."""
+
+    def details(inputs: Inputs) -> Trial:
+        _, rewards, embeddings, _ = inputs
+
+        def wrong(result: MMRResult) -> str | None:
+            assert result.advantages is not None
+            return wrong_advantages(inputs, result.advantages, result.reweighted_rewards)
+
+        return Trial(lambda: mmr_advantages(rewards, embeddings, backend=backend, return_details=True), wrong)
+
+    def of(method: Any) -> Callable[[Inputs], Trial]:
+        def prepare(inputs: Inputs) -> Trial:
+            rewards, embeddings = inputs.rewards, rules.alike(inputs.embeddings)
+            options = rules.OPTIONS.get(method, {})
+
+            def wrong(advantages: Tensor) -> str | None:
+                return wrong_rule(advantages, rules.batched(method, rewards.cpu().double(), embeddings.cpu().double()))
+
+            return Trial(lambda: mmr_advantages(rewards, embeddings, method=method, backend=backend, **options), wrong)
+
+        return prepare
+
+    return {"details": details} | {method: of(method) for method in rules.RULES}
+
+
+def _rule(function: Callable[[str, Tensor, Tensor], Tensor], method: Any) -> Callable[[Inputs], Trial]:
+    """A baseline of another method, checked against the op."""
+
+    def prepare(inputs: Inputs) -> Trial:
+        rewards, embeddings = inputs.rewards, rules.alike(inputs.embeddings)
+
+        def wrong(advantages: Tensor) -> str | None:
+            options = rules.OPTIONS.get(method, {})
+            expected = mmr_advantages(rewards, embeddings, method=method, backend="torch", **options)
+            assert isinstance(expected, Tensor)
+            return wrong_rule(advantages, expected)
+
+        return Trial(lambda: function(method, rewards, embeddings), wrong)
+
+    return prepare
+
+
 def _baseline(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[[Inputs], Trial]:
     def prepare(inputs: Inputs) -> Trial:
         case, rewards, embeddings, _ = inputs
@@ -119,6 +178,9 @@ def _baseline(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[[Input
         )
 
     return prepare
+
+
+_compiled_rule = torch.compile(rules.batched, fullgraph=True, dynamic=False)
 
 
 def _compiled(inputs: Inputs) -> Trial:

@@ -8,11 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from mmr_kernels.bench.cases import KEY, Sweep, case_of
+from mmr_kernels.bench.cases import BASE, KEY, Sweep, case_of
 from mmr_kernels.bench.exponents import LARGEST_ERROR, find_row
+from mmr_kernels.bench.rules import RULES
 from mmr_kernels.bench.table import Table, microseconds, number
 
 SIZES = "groups × size × dimensions"
+#: Behind the name of a backend or a baseline: what it computes, where that is another method, or MMR's details.
+METHODS = ("details", *RULES)
 
 
 def print_report(report: dict[str, Any], sweeps: dict[str, Sweep]) -> None:
@@ -28,6 +31,7 @@ def print_report(report: dict[str, Any], sweeps: dict[str, Sweep]) -> None:
 def tables(report: dict[str, Any], sweeps: dict[str, Sweep], shown: Collection[str] | None = None) -> list[Table]:
     """Those of the sweeps (of ``shown`` alone, where it is given), of the exponents and of the floors."""
     found = [_sweep_table(report, name, sweep) for name, sweep in sweeps.items() if shown is None or name in shown]
+    found.append(_method_table(report))
     found.append(_exponent_table(report["exponents"]))
     found += [_floor_table(report["gpu"])] if report["gpu"] is not None else []
     return [table for table in found if table.rows]
@@ -54,18 +58,42 @@ def left_out(report: dict[str, Any]) -> list[tuple[str, str]]:
 def _sweep_table(report: dict[str, Any], name: str, sweep: Sweep) -> Table:
     """One row per case and provider."""
     rows = report["rows"]
-    speedups = {case_of(row)[: len(KEY)]: row for row in report["speedups"]}
+    speedups = _speedups(report)
     lines = []
     for case in sweep.cases:
-        speedup = speedups.get(case[: len(KEY)], {"against": "", "ratios": {}})
-        for provider in dict.fromkeys(row["provider"] for row in rows):
+        for provider in dict.fromkeys(row["provider"] for row in rows if _method(row["provider"]) not in METHODS):
             if (row := find_row(rows, case, provider)) is not None:
                 of_bmm = "" if provider == "bmm" else number(row["ratio_to_bmm"])
-                times = speedup["ratios"].get(provider)
-                against = "" if times is None else f"{number(times)} × {speedup['against']}"
+                against = speedups.get((*case[: len(KEY)], provider), "")
                 lines.append([str(case), provider, *microseconds(row), of_bmm, against])
     title = f"sweep {name}: time of a call; × torch.bmm of the similarity alone; × ours (medians of turns)"
     return Table(title, [SIZES, "", "µs", "20th–80th percentile", "× bmm", "× ours"], lines, left=2)
+
+
+def _method_table(report: dict[str, Any]) -> Table:
+    """One row per method and provider."""
+    speedups = _speedups(report)
+    lines = []
+    for method in METHODS:
+        for row in report["rows"]:
+            if case_of(row) == BASE and _method(row["provider"]) == method:
+                against = speedups.get((*BASE[: len(KEY)], row["provider"]), "")
+                lines.append([method, row["provider"].partition(", ")[0], *microseconds(row), against])
+    title = f"methods at {BASE}: time of a call; ours × its own MMR, advantages alone; others × ours (medians of turns)"
+    return Table(title, ["method", "", "µs", "20th–80th percentile", "×"], lines, left=2)
+
+
+def _method(provider: str) -> str:
+    return provider.partition(", ")[2]
+
+
+def _speedups(report: dict[str, Any]) -> dict[tuple[Any, ...], str]:
+    """By the key of a case and the provider: how many times as long as what it is compared to."""
+    return {
+        (*case_of(row)[: len(KEY)], provider): f"{number(times)} × {row['against']}"
+        for row in report["speedups"]
+        for provider, times in row["ratios"].items()
+    }
 
 
 def _exponent_table(exponents: list[dict[str, Any]]) -> Table:

@@ -54,31 +54,34 @@ class Run:
         self._slow: list[tuple[Provider, Case, str]] = []
 
     def case(self, case: Case, providers: list[Provider], tick: Callable[[], None]) -> None:
-        """Check and time the providers, those of ours first: the first that is right is what others are compared to."""
+        """Check and time the providers, those of ours first: others are compared to the first of ours that is right and
+        computes the same, and a backend's other methods to its MMR."""
         inputs = make_inputs(case, self.device)
         of_bmm: dict[bool, list[float]] = {True: [], False: []}  # on the clock of captured calls, and on that of others
         timed: list[Row] = []
-        ratios: dict[str, float] = {}
-        ours: tuple[str, Call] | None = None
+        ours: dict[str, tuple[Provider, Call, Call]] = {}  # by name; the second call is captured where it can be
+        ratios: dict[str, dict[str, float]] = {}  # by the name of what they are against
         for provider in providers:
             if (checked := self._checked(provider, inputs)) is not None:
                 trial, call = checked
                 calls = {BMM: gpu.captured(baselines.bmm, inputs) if provider.captured else baselines.bmm(inputs)}
-                if ours is not None and provider.kind != "ours":
-                    calls[ours[0]] = ours[1]
+                against = _against(provider, [each for each, _, _ in ours.values()])
+                if against is not None:
+                    _, plain, captured = ours[against]
+                    calls[against] = captured if provider.captured else plain
                 calls[provider.name] = call
                 pause = SETTLE if provider.kind == "peer" else 0.0
                 samples = interleaved(calls, self.limits.each, self.clock, self.limits.fewest_turns, pause)
                 of_bmm[provider.captured] += samples[BMM]
                 timed.append(_row(case, provider.name, samples[provider.name], samples[BMM]))
                 self._note_time(provider, inputs, trial, samples[provider.name], timed[-1])
-                if ours is not None and provider.kind != "ours":
-                    ratios[provider.name] = ratio(samples[provider.name], samples[ours[0]])
-                if ours is None and provider.kind == "ours":
-                    ours = provider.name, trial.call
+                if against is not None:
+                    found = ratio(samples[provider.name], samples[against])
+                    ratios.setdefault(against, {})[provider.name] = found
+                if provider.kind == "ours":
+                    ours[provider.name] = provider, trial.call, call
             tick()
-        if ours is not None and ratios:
-            self.speedups.append(_key(case) | {"against": ours[0], "ratios": ratios})
+        self.speedups += [_key(case) | {"against": name, "ratios": found} for name, found in ratios.items()]
         if bmm := of_bmm[True] or of_bmm[False]:
             self.rows += [_row(case, BMM, bmm, bmm), *timed]
 
@@ -127,6 +130,16 @@ class Run:
 
     def _leave_out(self, provider: Provider, case: Case, kind: str, reason: str) -> None:
         self.left_out.append(_key(case, provider.name) | {"kind": kind, "reason": reason})
+
+
+def _against(provider: Provider, ours: list[Provider]) -> str | None:
+    """The name of the one of ours that the provider is compared to, if any."""
+    method, backend = provider.method, None
+    if provider.kind == "ours":
+        if not method:
+            return None
+        method, backend = "", provider.asked_for_as
+    return next((each.name for each in ours if each.method == method and backend in (None, each.asked_for_as)), None)
 
 
 def run(

@@ -80,7 +80,7 @@ def _chosen(names: list[str] | None, device: str, quick: bool, sweeps: dict[str,
     _check_choice("--provider", names, dict.fromkeys(p.asked_for_as for p in table))
     chosen = [p for p in table if names is None or p.asked_for_as in names]
     if quick and names is None:
-        chosen = [p for p in chosen if p.name != "batched+torch.compile"]
+        chosen = [p for p in chosen if p.asked_for_as != "batched+torch.compile"]
     tasks = {task for sweep in sweeps.values() for case in sweep.cases for task in case.tasks}
     if not any(p.task in tasks and p.why_not_here is None for p in chosen):
         reasons = [f"{p.name}: {p.why_not_here or 'has no case in --sweep'}" for p in chosen]

@@ -15,8 +15,8 @@ from mmr_kernels.cli.terminal import printable
 
 #: The op takes float32.
 LARGEST_REWARD = (2 - 2.0**-23) * 2.0**127
-#: Characters of a label that are kept.
-LABEL = 200
+#: Characters of a group's name that are kept.
+NAME = 200
 #: Roles of messages that ask; the others answer.
 ASKING = ("system", "developer", "user")
 
@@ -27,6 +27,7 @@ class Fields(NamedTuple):
     rewards: dict[str, float]  # and their weights
     completion: str = "completion"
     group: tuple[str, ...] = ()  # none: as the first row has them
+    labels: str | None = None  # of clusters
 
 
 class Rollouts(NamedTuple):
@@ -36,7 +37,8 @@ class Rollouts(NamedTuple):
     utf8: list[bytes]  # the texts; as str, one emoji would make each character of its text four bytes
     rewards: list[float]  # NaN: no reward function scored it, so it takes no part
     offsets: list[int]
-    labels: list[str]  # of each group, to show
+    names: list[str]  # of each group, to show
+    clusters: list[int] | None  # of each completion, by its label; None where labels were not asked for
 
     def texts(self, rows: slice = slice(None)) -> list[str]:
         """The completions."""
@@ -55,23 +57,32 @@ def read_rollouts(source: Source, fields: Fields) -> Rollouts:
     """
     keys = list(fields.group)
     numbers: dict[bytes, int] = {}  # of groups, by a digest of what they have in common, which may be long
-    groups, utf8, rewards, labels = [], [], [], []
+    codes: dict[bytes, int] = {}  # of labels, by the same
+    groups, utf8, rewards, names, clusters = [], [], [], [], []
     for place, row in read_rows(source, fields.rewards):
         if fields.completion not in row and "messages" in row:
             row = _from_messages(place, row, fields.completion)
         keys = keys or _group_keys(place, row)
-        values = [_group_value(_field(place, row, key)) for key in keys]
-        digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).digest()
+        digest = _digest(place, row, keys)
         if digest not in numbers:
-            labels.append(_label(row, keys))
+            names.append(_name(row, keys))
         groups.append(numbers.setdefault(digest, len(numbers)))
+        if fields.labels is not None:
+            clusters.append(codes.setdefault(_digest(place, row, [fields.labels]), len(codes)))
         utf8.append(_text(place, fields.completion, _field(place, row, fields.completion)).encode())
         rewards.append(_weighted_sum(place, row, fields.rewards))
     if not groups:
         raise InputError(f"{source.name}: holds no rollouts")
     positions = sorted(range(len(groups)), key=groups.__getitem__)
     offsets = [0, *itertools.accumulate(Counter(groups).values())]
-    return Rollouts(positions, [utf8[i] for i in positions], [rewards[i] for i in positions], offsets, labels)
+    texts, numbered = [utf8[i] for i in positions], [clusters[i] for i in positions] if clusters else None
+    return Rollouts(positions, texts, [rewards[i] for i in positions], offsets, names, numbered)
+
+
+def _digest(place: str, row: Row, keys: list[str]) -> bytes:
+    """Of the values of these fields: equal where they are."""
+    values = [_comparable(_field(place, row, key)) for key in keys]
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).digest()
 
 
 def _from_messages(place: str, row: Row, completion: str) -> Row:
@@ -93,7 +104,7 @@ def _group_keys(place: str, row: Row) -> list[str]:
     raise _missing(place, "'group' or 'prompt'", row)
 
 
-def _group_value(value: Any) -> Any:
+def _comparable(value: Any) -> Any:
     """1.0 is 1: of a column of numbers some tools write one, some the other."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -154,11 +165,11 @@ def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
     return total if scored else math.nan
 
 
-def _label(row: Row, keys: list[str]) -> str:
+def _name(row: Row, keys: list[str]) -> str:
     """The name that a reader knows a group by: its label or step, and how its prompt begins."""
     shown = [*(key for key in keys if key != "prompt"), "prompt"]
     parts = [_shown(row[key]) for key in shown if row.get(key) not in (None, "", [])]
-    return printable(" · ".join(parts))[:LABEL]
+    return printable(" · ".join(parts))[:NAME]
 
 
 def _shown(value: Any) -> str:

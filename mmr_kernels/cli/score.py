@@ -16,7 +16,7 @@ from mmr_kernels.cli.rollouts import Fields, read_rollouts
 from mmr_kernels.cli.rows import write_rows
 from mmr_kernels.cli.scoring import ScoredRows, score_rollouts
 from mmr_kernels.cli.terminal import cleaning_up_when_stopped, fail
-from mmr_kernels.settings import checked, settings
+from mmr_kernels.settings import check_settings, checked, settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,18 +69,22 @@ def score(
             help="A field that is equal within a group; may be repeated. Default: group, else prompt, with step.",
         ),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A field of labels, like final answers: equal ones in a group count as one."),
+    ] = None,
     **options: Any,
 ) -> None:
-    """Reweight the rewards of saved rollouts, and show what MMR changed in each group."""
+    """Reweight saved rollouts by how alike they are, and show what that changes in each group."""
     try:
-        options = _checked(options)
+        options = _checked(options, labels is not None)
         check_outputs(("--out", out, WRITTEN), ("--plot", plot, (".png",)))
         if out is not None and os.path.realpath(out) == os.path.realpath(rollouts):
             raise InputError(f"--out {out} is the file of rollouts itself; name another")
         if plot is not None and options["method"] != "mmr":
             method = options["method"]
             raise InputError(f"--plot takes --method mmr: {method!r} picks nothing, so nothing is redundant")
-        fields = Fields(_reward_weights(reward or ["reward"]), completion, tuple(group or ()))
+        fields = Fields(_reward_weights(reward or ["reward"]), completion, tuple(group or ()), labels)
         written = [path for path in (out, plot) if path is not None]
         with cleaning_up_when_stopped(), opened(rollouts) as source, replacing(written) as temporaries:
             read = read_rollouts(source, fields)
@@ -109,10 +113,12 @@ def _draw(plot: Path, scored: Scored, plain_advantages: Tensor, groups: int, tem
         figure.savefig(temporary, format="png", dpi=130)
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
+def _checked(options: dict[str, Any], labels: bool) -> dict[str, Any]:
     """The options of the op, checked under their names on the command line."""
     try:
-        return {name: checked(name, value, f"--{name.replace('_', '-')}") for name, value in options.items()}
+        options = {name: checked(name, value, f"--{name.replace('_', '-')}") for name, value in options.items()}
+        check_settings(options, "--", labels)
+        return options
     except (TypeError, ValueError) as error:
         raise InputError(str(error)) from error
 

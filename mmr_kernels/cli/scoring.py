@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from mmr_kernels.cli.files import InputError, Source
 from mmr_kernels.cli.rollouts import Fields, Rollouts
 from mmr_kernels.cli.rows import Row, read_rows
-from mmr_kernels.options import METHODS_OF_REWARDS_ALONE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,8 +48,9 @@ def score_rollouts(rollouts: Rollouts, options: dict[str, Any]) -> tuple[Scored,
             rewards = torch.tensor(rollouts.rewards[rows], dtype=torch.float32)
             embeddings = embedder.embed_texts(rollouts.texts(rows))
             groups = torch.arange(len(offsets) - 1).repeat_interleave(torch.tensor(offsets).diff())
+            labels = None if rollouts.clusters is None else torch.tensor(rollouts.clusters[rows])
             try:
-                scored = score(rewards, embeddings, group_ids=groups, **options)
+                scored = score(rewards, embeddings, group_ids=groups, labels=labels, **options)
                 plain = score(rewards, None, group_ids=groups, **(options | {"method": "none"}))
             except (TypeError, ValueError) as error:
                 raise InputError(str(error)) from error
@@ -67,7 +67,7 @@ def _check_room(offsets: list[int], options: dict[str, Any]) -> None:
     from mmr_kernels.memory import check_room_for
 
     sizes = torch.tensor(offsets).diff()
-    if options["method"] not in METHODS_OF_REWARDS_ALONE and len(sizes):
+    if len(sizes):
         members = sizes.sum() if options["scope"] == "batch" else sizes.max()
         try:
             check_room_for(int(members), sizes.device)
@@ -96,7 +96,7 @@ class ScoredRows:
 
         order = torch.tensor(self.rollouts.positions).argsort()
         rewards = torch.tensor(self.rollouts.rewards, dtype=torch.float64)[order]
-        scored = Scored(*(column[order] for column in self.scored))
+        scored = Scored(*(*(column[order] for column in self.scored[:-1]), self.scored.signal))
         rows = read_rows(self.source, self.fields.rewards)
         for part in (slice(first, first + PART) for first in range(0, len(order), PART)):
             advantages = scored.advantages[part].tolist()

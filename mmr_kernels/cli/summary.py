@@ -1,4 +1,4 @@
-"""The text that ``score`` prints: the groups that MMR changed most, and one paragraph about all of them."""
+"""The text that ``score`` prints: the groups that changed most, and one paragraph about all of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def print_summary(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor, 
     """Print the ``show`` most changed groups and a summary of all."""
     console = Console()
     offsets = torch.tensor(rollouts.offsets)
-    # How far MMR moved each group: the mean over its completions of |advantage − plain GRPO's advantage|.
+    # How far each group was moved: the mean over its completions of |advantage − plain GRPO's advantage|.
     changes = torch.segment_reduce((scored.advantages - plain_advantages).abs(), "mean", offsets=offsets)
     shown = changes.argsort(descending=True, stable=True)[:show].tolist()
     if shown:
@@ -52,6 +52,8 @@ def summary(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor) -> dic
     if valid.any():
         before, after = rewards[valid].mean(), scored.reweighted_rewards[valid].mean()
         lines["mean reward"] = f"{before:.3f} before, {after:.3f} after"
+    if not math.isnan(scored.explained):
+        lines["signal"] = f"{scored.explained:.3f} of rewards' variance is explained by likeness"
     if len(similarity):
         lowest, middle, highest = np.percentile(similarity, [10, 50, 90])
         lines["similarity of later picks"] = f"median {middle:.2f}, from {lowest:.2f} to {highest:.2f} for 8 in 10"
@@ -63,10 +65,10 @@ def summary(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor) -> dic
 def _groups_table(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor, shown: list[int]) -> Table:
     """One row per group, one line per member, in picking order."""
     table = Table(
-        title="The groups that MMR changed", caption="Members in picking order; similarity to those picked before."
+        title="The groups that changed most", caption="Members in picking order; similarity to those picked before."
     )
     table.add_column("group", ratio=1)
-    for name in ("reward", "new reward", "similarity", "GRPO adv.", "MMR adv."):
+    for name in ("reward", "new reward", "similarity", "GRPO adv.", "new adv."):
         table.add_column(name, justify="right", min_width=6)
     members = torch.stack(
         [scored.rewards, scored.reweighted_rewards, scored.max_similarity, plain_advantages, scored.advantages], dim=1
@@ -78,7 +80,7 @@ def _groups_table(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor, 
         lines = [_member_line(*member) for member in members[rows][order[:MEMBERS_SHOWN]].tolist()]
         if len(order) > MEMBERS_SHOWN:
             lines.append((f"+ {len(order) - MEMBERS_SHOWN} more", "", "", "", ""))
-        label = textwrap.shorten(rollouts.labels[group], 20 * len(lines), placeholder=" …")
+        label = textwrap.shorten(rollouts.names[group], 20 * len(lines), placeholder=" …")
         table.add_row(Text(label), *("\n".join(cells) for cells in zip(*lines, strict=True)), end_section=True)
     return table
 

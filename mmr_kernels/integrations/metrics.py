@@ -11,6 +11,9 @@ from mmr_kernels.integrations.scored import Scored
 EMBED_MS, REWEIGHT_MS = "mmr/embed_ms", "mmr/reweight_ms"
 DIVERSITY, SHARE_OF_STEP = "mmr/diversity", "mmr/share_of_step"
 
+#: The share of the rewards' variance within groups that likeness explains.
+SIGNAL = "mmr/signal"
+
 #: Completions per batch whose embedding is zero or not finite.
 UNUSABLE = "mmr/unusable_embeddings"
 
@@ -20,12 +23,13 @@ def metrics(scored: Scored, group_size: int) -> dict[str, float]:
 
     Similarity is that of completions picked after the first of their scope, the only ones that have one.
     """
-    columns = (column.to("cpu", torch.float64) for column in scored)
+    columns = (column.to("cpu", torch.float64) for column in scored[:-1])
     rewards, advantages, reweighted, rank, similarity, lam, unusable = columns
     valid = rewards.isfinite()
     both = torch.stack([rewards, advantages])[:, valid]
     later = similarity[rank > 0]
     return {
+        SIGNAL: scored.explained,
         "mmr/lambda": lam.nanmean().item(),
         "mmr/similarity_mean": later.mean().item(),
         "mmr/similarity_max": later.max().item() if len(later) else torch.nan,

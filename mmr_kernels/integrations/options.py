@@ -11,12 +11,18 @@ from typing import Any
 from torch import nn
 
 from mmr_kernels.embedders import EMBEDDERS, Embedder, TokenEmbedder, as_embedder
-from mmr_kernels.options import METHODS_OF_REWARDS_ALONE, check, quoted
-from mmr_kernels.schedule import LinearSchedule
-from mmr_kernels.settings import checked, settings
+from mmr_kernels.options import METHODS_WITH_DIVERSITY, Options, check, completed, quoted
+from mmr_kernels.schedule import LinearSchedule, check_positive
+from mmr_kernels.settings import check_settings, checked, number_or_word, settings
 
+#: The diversity that ``SignalDial`` gives, by name.
+SIGNAL = "signal"
+_OR_SIGNAL = f" Or {SIGNAL!r}: open only as far as likeness doesn't tell right from wrong."
 #: The options of the op that a config offers: all but those that the trainer decides.
-_OF_THE_OP = settings("scale", "eps", "normalize")
+_OF_THE_OP = [
+    row._replace(takes=str | None, help=row.help + _OR_SIGNAL) if row.name == "diversity" else row
+    for row in settings("scale", "eps", "normalize")
+]
 _LOWEST = {"mmr_embedder_batch_size": 1, "mmr_embedder_max_tokens": 1, "mmr_plot_steps": 0}
 
 
@@ -53,22 +59,29 @@ class MMROptions(_OpOptions):
     mmr_embedder: str = _field("lexical", f"{quoted(EMBEDDERS)}; a MODEL is a name or a path.")
     mmr_embedder_batch_size: int = _field(32, "Completions that a model embeds at a time.")
     mmr_embedder_max_tokens: int = _field(3584, "Tokens of a completion that are embedded; 3,584 as published.")
-    mmr_plot_steps: int = _field(0, "Training steps between two pictures of rewards and advantages; 0: no pictures.")
+    mmr_plot_steps: int = _field(
+        0, "Training steps between two pictures of what mmr_method 'mmr' does, which picks; 0: no pictures."
+    )
 
     def __post_init__(self) -> None:
         for each in _OF_THE_OP:
             name = f"mmr_{each.name}"
-            setattr(self, name, checked(each.name, getattr(self, name), name))
-        if self.mmr_diversity_end is not None:
-            check("diversity", self.mmr_diversity_end, "mmr_diversity_end")
-            if self.mmr_method != "mmr":
-                raise ValueError(
-                    f"mmr_diversity_end goes with mmr_method='mmr', which has a λ; got mmr_method={self.mmr_method!r}"
-                )
-        share = self.mmr_diversity_steps
-        check("diversity", share, "mmr_diversity_steps")
-        if share == 0:
-            raise ValueError(f"mmr_diversity_steps must lie in (0, 1], a share of training; got {share}")
+            value = getattr(self, name)
+            if each.name == "diversity" and (value := number_or_word(value, (SIGNAL,), name)) == SIGNAL:
+                continue
+            setattr(self, name, checked(each.name, value, name))
+        check_settings(self.of_the_op() | {"diversity": None}, "mmr_")
+        check("diversity", self.mmr_diversity_end, "mmr_diversity_end")
+        changes = [f"mmr_diversity={SIGNAL!r}"] * self.follows_signal
+        changes += ["mmr_diversity_end"] * (self.mmr_diversity_end is not None)
+        if len(changes) > 1:
+            raise ValueError(f"mmr_diversity_end goes with a number as mmr_diversity; got {changes[0]}")
+        if changes and self.mmr_method not in METHODS_WITH_DIVERSITY:
+            raise ValueError(
+                f"{changes[0]} goes with mmr_method one of {quoted(METHODS_WITH_DIVERSITY)}, which have a diversity;"
+                f" got mmr_method={self.mmr_method!r}"
+            )
+        check_positive("mmr_diversity_steps", self.mmr_diversity_steps)
         for name, lowest in _LOWEST.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
@@ -89,11 +102,9 @@ class MMROptions(_OpOptions):
         """Those that are arguments of ``mmr_advantages``."""
         return {each.name: getattr(self, f"mmr_{each.name}") for each in _OF_THE_OP}
 
-    def embedder(self, given: Any, policy: Callable[[], nn.Module]) -> Embedder | None:
-        """The embedder that was given to the trainer, else the one that the config names; None where the method
-        needs no similarities."""
-        if self.mmr_method in METHODS_OF_REWARDS_ALONE:
-            return None
+    def embedder(self, given: Any, policy: Callable[[], nn.Module]) -> Embedder:
+        """The embedder that was given to the trainer, else the one that the config names; of every method, for the
+        signal that is logged."""
         return as_embedder(
             self.mmr_embedder if given is None else given,
             batch_size=self.mmr_embedder_batch_size,
@@ -101,7 +112,7 @@ class MMROptions(_OpOptions):
             policy=policy,
         )
 
-    def warn_of_length(self, embedder: Embedder | None, max_completion_length: int | None) -> None:
+    def warn_of_length(self, embedder: Embedder, max_completion_length: int | None) -> None:
         """Warn where completions may be longer than the embedder reads: what differs after that counts as the same."""
         limits = [getattr(embedder, "max_tokens", None)]
         limits += [self.mmr_embedder_max_tokens] * isinstance(embedder, TokenEmbedder)
@@ -114,9 +125,16 @@ class MMROptions(_OpOptions):
                 stacklevel=2,
             )
 
+    @property
+    def follows_signal(self) -> bool:
+        """Whether ``SignalDial`` gives the diversity."""
+        return bool(self.mmr_diversity == SIGNAL)
+
     def diversity(self, progress: float) -> float:
-        """The diversity at ``progress`` through training, 0 at its start and 1 at its end."""
+        """The diversity at ``progress`` through training, 0 at its start and 1 at its end; not that of the dial."""
         start, end = self.mmr_diversity, self.mmr_diversity_end
+        if start is None:
+            start = completed(Options(method=self.mmr_method)).diversity
         return LinearSchedule(start, start if end is None else end, self.mmr_diversity_steps)(progress)
 
     @property

@@ -12,7 +12,7 @@ from mmr_kernels import MMRResult, mmr_advantages
 
 
 class Scored(NamedTuple):
-    """N completions, (N,) each; in a trainer those of all processes in rank order, on the trainer's device."""
+    """N completions, (N,) each but ``signal``; in a trainer those of all processes in rank order, on its device."""
 
     rewards: Tensor  #: float32, over all reward functions; NaN where none scored the completion
     advantages: Tensor  #: float32
@@ -21,6 +21,14 @@ class Scored(NamedTuple):
     max_similarity: Tensor  #: float32
     lam: Tensor  #: float32: λ of the completion's scope, NaN where the method has none
     unusable: Tensor  #: bool: the embedding is zero or not finite, so the completion is similar to nothing
+    signal: Tensor  #: (scopes, 2), float32: T and V (docs/contract.md, section 7), NaN without similarities
+
+    @property
+    def explained(self) -> float:
+        """e = ΣT / ΣV: the share of the rewards' variance within groups that likeness explains; NaN without any."""
+        known = self.signal.to("cpu", torch.float64)
+        explained, variance = known[known.isfinite().all(dim=1)].sum(dim=0).tolist()
+        return explained / variance if variance > 0 else torch.nan
 
     def table(self, rows: slice = slice(None)) -> dict[str, list[float]]:
         """The columns that a table of completions gets beside its own reward and advantage."""
@@ -39,10 +47,11 @@ def score(rewards: Tensor, embeddings: Tensor | None, **arguments: Any) -> Score
     """
     result = mmr_advantages(rewards, embeddings, return_details=True, **arguments)
     assert isinstance(result, MMRResult)
-    assert result.advantages is not None
     # λ is one per batch, per group of one size, or per completion.
     lam = result.lam.repeat_interleave(len(rewards) // len(result.lam))
-    return Scored(rewards, *result[:-1], lam, _unusable(rewards, embeddings))  # type: ignore[arg-type]
+    advantages, reweighted, rank, similarity, _, signal = result
+    assert advantages is not None
+    return Scored(rewards, advantages, reweighted, rank, similarity, lam, _unusable(rewards, embeddings), signal)
 
 
 def _unusable(rewards: Tensor, embeddings: Tensor | None) -> Tensor:
@@ -54,7 +63,7 @@ def _unusable(rewards: Tensor, embeddings: Tensor | None) -> Tensor:
         # The same words each time, so that Python shows them once.
         warnings.warn(
             "the embedder returned rows that are zero or not finite: such completions are similar to nothing, even to"
-            " their equals, so MMR takes none of them as redundant; mmr/unusable_embeddings counts them",
+            " their equals, so each of them counts as unlike all others; mmr/unusable_embeddings counts them",
             stacklevel=2,
         )
     return unusable

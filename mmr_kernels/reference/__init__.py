@@ -96,8 +96,10 @@ def mmr(
     if method == "mmr":
         lam_used = methods.scope_lambda(r_scope, member, lam_mode, lam_value if lam is None else lam, temperature)
         lam_used = 1 - dial * (1 - lam_used)
+        assert column is not None
         new, rank, max_similarity = methods.greedy(r_scope, member, lam_used, column, first_pick)
     elif method == "dpp":
+        assert column is not None
         gain = methods.determinant_gain(r_scope, member, column, quality)
         new = gain if quality else r_scope + strength * gain
     elif method in METHODS_THAT_COUNT:

@@ -89,16 +89,17 @@ def count(
     """n_i, like r: the members that have i's label, or the sum of their similarities to i; i is one of them."""
     if threshold is not None:
         labels = components(member, column, threshold)
-    n = torch.zeros_like(r)
-    for j in range(r.shape[1]):
+
+    def alike(j: int) -> Tensor:
         pick = place_of(r, j)
         if labels is not None:
-            alike = (labels == labels.gather(1, pick)).to(r.dtype)
-        elif sharpness is None:
-            alike = column(pick)
-        else:
-            alike = likeness(column, j, sharpness).scatter(1, pick, 1.0)
-        n = n + alike.where(member.gather(1, pick), 0.0)
+            return (labels == labels.gather(1, pick)).to(r.dtype)
+        assert column is not None
+        return column(pick) if sharpness is None else likeness(column, j, sharpness).scatter(1, pick, 1.0)
+
+    n = torch.zeros_like(r)
+    for j in range(r.shape[1]):
+        n = n + alike(j).where(member[:, j : j + 1], 0.0)
     return n
 
 

@@ -78,6 +78,9 @@ def test_cpu_tensors_are_refused_by_a_gpu() -> None:
         (513, 8, {"scope": "batch"}, False),
         (512, 8, {"ragged": True}, True),
         (513, 8, {"ragged": True}, False),  # the host can't know that no group is that large
+        (2, 128, {"method": "dpp"}, True),
+        (2, 129, {"method": "dpp"}, False),
+        (17, 8, {"method": "dpp", "scope": "batch"}, False),
     ],
 )
 def test_past_its_size_the_next_backend_is_tried(
@@ -87,7 +90,7 @@ def test_past_its_size_the_next_backend_is_tried(
     monkeypatch.setattr(backends, "this_host", lambda: GPU)
     assert (resolve(None, call) is triton) is taken
     if not taken:
-        with pytest.raises(ValueError, match=r"backend='triton' takes at most 4096 completions .* got up to \d+"):
+        with pytest.raises(ValueError, match=r"backend='triton' takes at most (4096|128) completions .* got up to \d+"):
             resolve("triton", call)
 
 

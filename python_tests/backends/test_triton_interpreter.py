@@ -16,7 +16,7 @@ import torch
 
 from mmr_kernels import mmr_advantages
 from mmr_kernels.backends import this_host, triton
-from mmr_kernels.options import Options
+from mmr_kernels.options import Options, completed
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 INTERPRETED = triton.why_not_here(this_host()) is None and this_host().interpreter is None
@@ -26,8 +26,11 @@ LAYOUTS: list[dict[str, Any]] = [
     {},
     {"scale": "batch"},
     {"method": "smi"},
+    {"method": "share", "sharpness": 2.5},
+    {"method": "unique", "threshold": 0.1},
+    {"method": "dpp"},
     {"scope": "batch"},
-    {"scope": "batch", "scale": "batch"},
+    {"method": "share", "scope": "batch", "scale": "batch"},
 ]
 
 
@@ -35,7 +38,9 @@ def problem(groups: int, size: int, dim: int = 24, dtype: torch.dtype = torch.fl
     generator = torch.Generator().manual_seed(size)
     rewards = torch.rand(groups, size, generator=generator)
     embeddings = torch.randn(groups, size, dim, generator=generator).to(dtype)
-    return Problem(rewards, embeddings, groups, size, Options(**{"outputs": "details", **options}))
+    group_of = torch.arange(groups * size) // size if options.get("scope") == "batch" else None
+    chosen = completed(Options(**{"outputs": "details", **options}))
+    return Problem(rewards, embeddings, groups, size, chosen, group_of=group_of)
 
 
 def filled(outputs: MMRResult) -> list[torch.Tensor]:

@@ -16,13 +16,15 @@ import torch
 
 from mmr_kernels.backends import BACKENDS, machine_reasons
 from mmr_kernels.bench import baselines, measure
-from mmr_kernels.bench.cases import KEY, Case, Inputs, Sweep, make_inputs, sweeps
+from mmr_kernels.bench.cases import BASE, KEY, Case, Inputs, Sweep, make_inputs, sweeps
 from mmr_kernels.bench.correctness import wrong_advantages
 from mmr_kernels.bench.exponents import exponents
 from mmr_kernels.bench.provider import Provider, Trial
 from mmr_kernels.bench.providers import providers
+from mmr_kernels.bench.report import tables
 from mmr_kernels.bench.run import FIELDS, Limits, run
 
+OTHER_METHODS = [f", {name}" for name in ("details", "none", "smi", "share", "unique", "partition", "dpp")]
 LIMITS = Limits(0.01, 10.0, 10.0, 2)
 SMALL, LARGE = Case(2, 4, 8), Case(4, 4, 8)
 TINY = {"groups": Sweep([SMALL, LARGE], "groups")}
@@ -94,6 +96,40 @@ def test_rows_have_exactly_the_fields() -> None:
     assert all(row["ratios"] == {"slow": 2.5} for row in report["speedups"])
 
 
+def test_other_methods_are_compared_to_mmr_and_others_to_ours_of_their_method() -> None:
+    share = {"method": "share"}
+    table = [
+        planted("a", kind="ours", microseconds=20.0),
+        planted("a, share", kind="ours", microseconds=30.0)._replace(option="a", **share),
+        planted("b", kind="ours", microseconds=100.0),
+        planted("b, share", kind="ours", microseconds=400.0)._replace(option="b", **share),
+        planted("loop", microseconds=60.0),
+        planted("loop, share", microseconds=90.0)._replace(option="loop", **share),
+        planted("loop, dpp", microseconds=90.0)._replace(option="loop", method="dpp"),
+    ]
+    report = run({"table": Sweep([SMALL])}, table, LIMITS, "cpu")
+    assert {row["against"]: row["ratios"] for row in report["speedups"]} == {
+        "a": {"a, share": 1.5, "loop": 3.0},
+        "b": {"b, share": 4.0},
+        "a, share": {"loop, share": 3.0},
+    }
+
+
+def test_the_table_of_methods_has_its_own_rows() -> None:
+    table = [
+        planted("cpu", kind="ours"),
+        planted("cpu, share", kind="ours", microseconds=30.0)._replace(option="cpu", method="share"),
+        planted("loop, share", microseconds=90.0)._replace(option="loop", method="share"),
+    ]
+    plan = {"table": Sweep([BASE])}
+    found = {each.title.partition(" ")[0]: each.rows for each in tables(run(plan, table, LIMITS, "cpu"), plan)}
+    assert [row[1] for row in found["sweep"]] == ["bmm", "cpu"]
+    assert [(row[0], row[1], row[-1]) for row in found["methods"]] == [
+        ("share", "cpu", "1.50 × cpu"),
+        ("share", "loop", "3.00 × cpu, share"),
+    ]
+
+
 def test_a_slow_provider_is_left_out_of_larger_cases_alone() -> None:
     other = Case(1, 6, 8)  # fewer groups than SMALL, larger ones: neither is the larger
     plan = {"groups": Sweep([LARGE, SMALL, other])}
@@ -162,7 +198,7 @@ def test_exponents_are_those_of_known_powers() -> None:
 def test_the_table_has_every_backend_with_its_own_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     table = {provider.name: provider for provider in providers("cpu")}
     assert {name for name, provider in table.items() if provider.kind == "ours"} == {
-        f"{name}{task}" for name in BACKENDS for task in ("", ", trainer", ", selection")
+        f"{name}{task}" for name in BACKENDS for task in ("", ", trainer", ", selection", *OTHER_METHODS)
     }
     assert {"loop", "batched", "batched+torch.compile", "pyversity", "langchain"} <= set(table)
     if (reason := machine_reasons()["cuda"]) is not None:
@@ -174,7 +210,7 @@ def test_the_table_has_every_backend_with_its_own_reason(monkeypatch: pytest.Mon
     assert "--device cpu" in str(on_gpu["cpu"].why_not_here)
     assert on_gpu["cuda, trainer"].asked_for_as == "cuda"
     assert {name for name, provider in on_gpu.items() if provider.captured} == {
-        "triton", "triton, trainer", "cuda", "cuda, trainer"
+        f"{name}{task}" for name in ("triton", "cuda") for task in ("", ", trainer", *OTHER_METHODS)
     }  # fmt: skip
 
 
@@ -239,7 +275,8 @@ def test_sweeps_vary_one_size_and_are_long_enough_to_fit(quick: bool) -> None:
         assert len(set(varied)) == 1, name
         assert len(set(sweep.cases)) == len(sweep.cases) >= 3, name
     assert Case(64, 16, 512) in sweeps(quick)["table"].cases
-    assert all(case.tasks == {"advantages", "trainer"} for case in sweeps(quick)["table"].cases)
+    for case in sweeps(quick)["table"].cases:
+        assert case.tasks == {"advantages", "trainer", *["methods"] * (case == BASE)}
     keys = [case[: len(KEY)] for case in {case for sweep in sweeps(quick).values() for case in sweep.cases}]
     assert len(set(keys)) == len(keys), "a row doesn't say its task: no two cases may differ in it alone"
 

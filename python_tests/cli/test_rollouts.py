@@ -43,7 +43,7 @@ def test_groups_may_be_scattered_and_keep_their_members_together(tmp_path: Path)
     assert rollouts.offsets == [0, 2, 4, 5]
     assert rollouts.positions == [0, 2, 1, 4, 3]
     assert rollouts.rewards == [0.0, 2.0, 1.0, 4.0, 3.0]
-    assert rollouts.labels == ["b", "1", "1"]
+    assert rollouts.names == ["b", "1", "1"]
 
 
 @pytest.mark.parametrize("key", ["group", "step"])
@@ -58,7 +58,7 @@ def test_without_group_equal_prompts_are_one(tmp_path: Path) -> None:
     rows = [{"prompt": prompt, "completion": "x", "reward": 1} for prompt in ("p", talk, "p", talk)]
     rollouts = read(tmp_path, rows)
     assert rollouts.offsets == [0, 2, 4]
-    assert rollouts.labels == ["p", "Add them."]
+    assert rollouts.names == ["p", "Add them."]
 
 
 def test_steps_keep_equal_prompts_apart(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_completions_table_of_trl(tmp_path: Path) -> None:
     assert rollouts.texts() == ["a", "b", "c", "d"]
     assert rollouts.rewards[:3] == [2.0, 1.0, 2.0]
     assert math.isnan(rollouts.rewards[3])
-    assert rollouts.labels == ["7 · p", "7 · q"]
+    assert rollouts.names == ["7 · p", "7 · q"]
     with pytest.raises(InputError, match=r"row 1: takes 'reward'.*'accuracy_reward'.*--reward NAME"):
         read_rollouts(path, {"reward": 1.0})
 
@@ -206,7 +206,7 @@ def test_other_names_as_verl_dumps_them(tmp_path: Path) -> None:
     rows = [{"input": text, "output": text * 2, "score": 1.0, "step": step} for text in "pq" for step in (1, 2)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     rollouts = read_rollouts(path, {"score": 2.0}, completion="output", group=("input",))
-    assert (rollouts.offsets, rollouts.rewards[0], rollouts.labels) == ([0, 2, 4], 2.0, ["p", "q"])
+    assert (rollouts.offsets, rollouts.rewards[0], rollouts.names) == ([0, 2, 4], 2.0, ["p", "q"])
     assert rollouts.texts() == ["pp", "pp", "qq", "qq"]
     assert read_rollouts(path, {"score": 1.0}, completion="output", group=("step", "input")).offsets == [0, 1, 2, 3, 4]
     with pytest.raises(InputError, match=r"7\.jsonl:1: takes 'group' or 'prompt', found only 'input'.*--group NAME"):
@@ -219,15 +219,15 @@ def test_messages_of_openai_are_prompt_and_completion(tmp_path: Path) -> None:
     rows = [{"messages": [*asked, *answer], "reward": 1.0} for answer in answers]
     rows.append({"messages": [{"role": "user", "content": "q"}, *answers[0]], "reward": 0.0})
     rollouts = read(tmp_path, rows)
-    assert (rollouts.offsets, rollouts.labels) == ([0, 2, 3], ["p", "q"])
+    assert (rollouts.offsets, rollouts.names) == ([0, 2, 3], ["p", "q"])
     assert rollouts.texts() == ["\na", "\nb", "\na"]
 
 
 def test_escape_bytes_of_prompts_are_not_shown(tmp_path: Path) -> None:
     row = {"prompt": "a\x1b]0;title\x07\x9b31m\u202eb\r\nc" + "x" * 1000, "completion": "x", "reward": 1.0}
-    (label,) = read(tmp_path, [row]).labels
-    assert label.startswith("a\ufffd]0;title\ufffd\ufffd31m\ufffdb cxx")
-    assert label.isprintable()
+    (name,) = read(tmp_path, [row]).names
+    assert name.startswith("a\ufffd]0;title\ufffd\ufffd31m\ufffdb cxx")
+    assert name.isprintable()
 
 
 CSV = 'group,completion,reward,note\n1,"a ""b""\n, c",1,\n01,7,,x\n1,,True,\n'

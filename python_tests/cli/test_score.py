@@ -130,11 +130,72 @@ def test_embeddings_that_are_zero_or_not_finite_are_counted(monkeypatch: pytest.
         assert re.search("unusable embeddings +3 ", run(SAMPLE).stdout)
 
 
-@pytest.mark.parametrize("method", ["smi", "none"])
-def test_other_methods_print_too(method: str) -> None:
-    result = run(SAMPLE, "--method", method)
+#: Options, and the same for the op.
+OTHER_METHODS: list[dict[str, Any]] = [
+    {"method": "none"},
+    {"method": "smi", "strength": 0.5},
+    {"method": "share", "diversity": 0.5},
+    {"method": "unique", "sharpness": 2.0},
+    {"method": "partition", "threshold": 0.5},
+    {"method": "dpp", "quality": True},
+]
+
+
+@pytest.mark.parametrize("options", OTHER_METHODS, ids=lambda options: options["method"])
+def test_other_methods(tmp_path: Path, sample: list[dict[str, Any]], options: dict[str, Any]) -> None:
+    out = tmp_path / "scores.jsonl"
+    flags = [(f"--{name}", *[value] * (value is not True)) for name, value in options.items()]
+    result = run(SAMPLE, "--out", out, *itertools.chain(*flags))
     assert result.exit_code == 0, result.output
     assert "48 in 8 groups" in result.stdout
+    advantages = torch.tensor([row["advantage"] for row in rows_of(out)])
+    torch.testing.assert_close(advantages, computed(sample, **options).advantages, atol=1e-5, rtol=0)
+
+
+def answered(sample: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the final answers as labels: of some rows numbers, of others the same as floats."""
+    answers = [int("".join(filter(str.isdigit, row["completion"].split()[-1])) or 0) for row in sample]
+    labels = [float(answer) if i % 3 else answer for i, answer in enumerate(answers)]
+    return [row | {"answer": label} for row, label in zip(sample, labels, strict=True)]
+
+
+@pytest.mark.parametrize("method", ["smi", "share", "unique", "partition"])
+@pytest.mark.parametrize("scope", ["group", "batch"])
+def test_labels_are_clusters(tmp_path: Path, sample: list[dict[str, Any]], method: str, scope: str) -> None:
+    rows = answered(sample)
+    out, labels = tmp_path / "scores.jsonl", [row["answer"] for row in rows]
+    source = written(tmp_path / "answered.jsonl", rows)
+    assert run(source, "--out", out, "--labels", "answer", "--method", method, "--scope", scope).exit_code == 0
+    advantages = torch.tensor([row["advantage"] for row in rows_of(out)])
+    expected = computed(sample, labels=labels, method=method, scope=scope).advantages
+    torch.testing.assert_close(advantages, expected, atol=1e-5, rtol=0)
+    assert not torch.allclose(advantages, computed(sample, method="none").advantages)  # type: ignore[arg-type]
+
+
+def test_a_label_that_is_not_there_is_named(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
+    rows = answered(sample)
+    rows[2]["answer"] = None
+    result = run(written(tmp_path / "some.jsonl", rows), "--labels", "answer")
+    assert result.exit_code == 1
+    assert "some.jsonl:3: 'answer' is null" in result.stderr
+
+
+@pytest.mark.parametrize("method", ["mmr", "none"])
+@pytest.mark.parametrize("parts", [1, 512])
+def test_the_summary_has_the_signal_of_the_file(
+    sample: list[dict[str, Any]], method: str, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "PART", parts)
+    t, v = computed(sample).signal.double().sum(0).tolist()
+    shown = f"{t / v:.3f} of rewards' variance is explained by likeness"
+    assert re.search(f"signal +{re.escape(shown)}", run(SAMPLE, "--method", method).stdout)
+
+
+def test_rewards_that_are_equal_have_no_signal(tmp_path: Path) -> None:
+    rows = [{"group": 0, "completion": text, "reward": 1.0} for text in ("a", "b")]
+    result = run(written(tmp_path / "equal.jsonl", rows))
+    assert result.exit_code == 0
+    assert "signal" not in result.stdout
 
 
 def test_draws_a_png(tmp_path: Path) -> None:
@@ -163,6 +224,10 @@ def test_small_and_empty_groups_are_drawn_and_printed(tmp_path: Path, rows: list
         (("--plot", "plot.svg"), "must end in .png"),
         (("--out", SAMPLE), "is the file of rollouts itself"),
         (("--plot", "p.png", "--method", "smi"), "--plot takes --method mmr"),
+        (("--method", "partition"), '--method="partition" counts the members of clusters: give --labels or --thr'),
+        (("--labels", "group", "--threshold", "0.5"), "--labels and --threshold each say what a cluster is"),
+        (("--method", "unique", "--strength", "2"), '--strength must lie in [0, 1] with --method="unique", got 2.0'),
+        (("--labels", "answer"), "takes 'answer', found only"),
         (("--lam", "2"), "lam must lie in [0, 1], got 2"),
         (("--lam", "often"), "lam must be a number"),
         (("--diversity", "-1"), "--diversity must lie in [0, 1]"),

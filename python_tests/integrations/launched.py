@@ -29,6 +29,10 @@ MODES: dict[str, dict[str, Any]] = {
     "normalized sums": {"num_generations": 4, "multi_objective_aggregation": "normalize_then_sum"},
     "averaged λ": {"num_generations": 12, "mmr_scope": "batch", "mmr_lam": "relative_std"},
     "smi": {"num_generations": 12, "mmr_method": "smi"},
+    "none": {"num_generations": 4, "mmr_method": "none"},
+    "dial": {"num_generations": 12, "mmr_method": "share", "mmr_diversity": "signal"},
+    "dial, groups that straddle": {"num_generations": 24, "mmr_method": "share", "mmr_diversity": "signal"},
+    "dial, scope batch": {"num_generations": 4, "mmr_scope": "batch", "mmr_diversity": "signal"},
     "policy": {"num_generations": 12, "mmr_embedder": "policy", "mmr_embedder_batch_size": 2},
 }
 
@@ -61,6 +65,7 @@ def main(folder: Path) -> None:
                 "logged": list(trainer._logs["advantages"]),
                 "embeddings gathered": sum(width == LexicalEmbedder().dimensions for width in widths),
                 "columns": {column: list(values) for column, values in trainer._logs["extra"].items()},
+                "dial": trainer.state.stateful_callbacks.get("mmr_dial"),
                 "metrics": {
                     key: values[0]
                     for key, values in trainer._metrics["train" if training else "eval"].items()

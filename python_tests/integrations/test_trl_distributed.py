@@ -47,10 +47,13 @@ def test_as_many_processes_as_you_like(mode: str, processes: int, results: dict[
     assert len(together["used"]) == launched.COMPLETIONS
     if mode.startswith("policy"):  # padding differs between batches, and with it the last bits of the vectors
         assert together["used"] == pytest.approx(alone["used"], abs=1e-4)
+        assert together["metrics"]["mmr/signal"] == pytest.approx(alone["metrics"]["mmr/signal"], abs=1e-4)
         return
     assert together["used"] == alone["used"]
     assert together["logged"] == alone["logged"] == alone["used"]
     assert str(together["columns"]) == str(alone["columns"])  # NaN is NaN here
+    assert together["dial"] == alone["dial"]
+    assert (alone["dial"] is None) != (mode.startswith("dial") and mode.endswith("training"))
     assert together["metrics"] == pytest.approx(alone["metrics"], nan_ok=True)
 
 

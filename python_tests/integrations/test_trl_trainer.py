@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+import yaml  # type: ignore[import-untyped]
 from integrations import tiny
 from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer, TrlParser
@@ -202,7 +203,7 @@ def test_the_table_and_the_metrics_show_what_was_used(tmp_path: Path, capsys: An
     assert (tmp_path / "mmr_plots" / "step_00001.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("method", ["mmr", "smi", "none"])
+@pytest.mark.parametrize("method", ["mmr", "smi", "unique", "share", "none"])
 def test_a_run_has_the_options_and_the_method_in_its_records(method: str, tmp_path: Path) -> None:
     given = GMPOConfig(**of_trl(tmp_path) | {"save_strategy": "steps", "save_steps": 1})
     trainer = attach_mmr(tiny.trainer(given, REWARDS, GMPOTrainer), mmr_method=method, mmr_temperature=2.0)
@@ -213,12 +214,18 @@ def test_a_run_has_the_options_and_the_method_in_its_records(method: str, tmp_pa
         assert (args.to_dict()["mmr_method"], args.to_dict()["mmr_temperature"]) == (method, 2.0)
     assert not hasattr(given, "mmr_method"), "the given one may serve another trainer"
     card = (tmp_path / "README.md").read_text()
-    expected = {"mmr": ("MMR-GRPO", "2601.09085"), "smi": ("DRA-GRPO", "2505.09655"), "none": ("GRPO", "2402.03300")}
-    name, paper = expected.pop(method)
-    assert f"trained with {name}," in card
+    expected = {
+        "mmr": ("MMR-GRPO, a", "2601.09085", "mmr-grpo"),
+        "smi": ("DRA-GRPO, a", "2505.09655", "dra-grpo"),
+        "unique": ("Uniqueness-Aware RL, a", "2601.08763", "uniqueness-aware-rl"),
+        "share": ("GRPO with shared advantages.", "", "grpo-with-shared-advantages"),
+        "none": ("GRPO, a", "2402.03300", ""),
+    }
+    name, paper, tag = expected.pop(method)
+    assert f"trained with {name}" in card
     assert paper in card
-    assert not any(paper in card for _, paper in expected.values())
-    assert ("mmr-grpo" in card, "dra-grpo" in card) == (method == "mmr", method == "smi")
+    assert f"\n- {tag}" in card
+    assert not any(word in card for _, *words in expected.values() for word in words if word)
 
 
 def test_a_reward_function_may_log_columns_of_any_name(tmp_path: Path) -> None:
@@ -287,10 +294,24 @@ def test_yaml_and_the_command_line_set_the_options(tmp_path: Path) -> None:
     json.dumps(args.to_dict())
 
 
+@pytest.mark.parametrize("value", ["signal", 0.5, None])
+def test_yaml_and_the_command_line_set_the_diversity(value: Any, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    options = {"output_dir": "out", "use_cpu": True, "bf16": False, "mmr_method": "share", "mmr_strength": 0.25}
+    file.write_text(yaml.safe_dump(options | {"mmr_diversity": value}))
+    parser = TrlParser((MMRGRPOConfig,))
+    found = [parser.parse_args_and_config(["--config", str(file)])]
+    if value is not None:
+        words = [str(word) for name, option in options.items() for word in (f"--{name}", option)]
+        found.append(parser.parse_args_and_config([*words, "--mmr_diversity", str(value)]))
+    for (args,) in found:
+        assert (args.mmr_diversity, args.mmr_strength, args.mmr_threshold) == (value, 0.25, None)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mmr_method": "mrr"}, "mmr_method must be one of 'mmr', 'smi', 'none'; got 'mrr'"),
+        ({"mmr_method": "mrr"}, "mmr_method must be one of 'mmr', 'smi', .*'none'; got 'mrr'"),
         ({"mmr_scope": "all"}, "mmr_scope must be one of"),
         ({"mmr_backend": "gpu"}, "mmr_backend must be one of"),
         ({"mmr_lam": "sigmiod"}, r"mmr_lam must be a number in \[0, 1\] or one of .*; got 'sigmiod'"),
@@ -299,7 +320,13 @@ def test_yaml_and_the_command_line_set_the_options(tmp_path: Path) -> None:
         ({"mmr_temperature": 1e39}, r"mmr_temperature must lie in \[0, 3.40282e\+38\], got 1e\+39"),
         ({"mmr_diversity": 2.0}, "mmr_diversity must lie in"),
         ({"mmr_diversity_end": -0.5}, "mmr_diversity_end must lie in"),
-        ({"mmr_diversity_end": 0.5, "mmr_method": "smi"}, "mmr_diversity_end goes with mmr_method='mmr'"),
+        ({"mmr_diversity": "singal"}, r"mmr_diversity must be a number in \[0, 1\] or one of 'signal'; got 'singal'"),
+        ({"mmr_diversity_end": 0.5, "mmr_method": "smi"}, "mmr_diversity_end goes with mmr_method one of 'mmr', 'sh"),
+        ({"mmr_diversity": "signal", "mmr_method": "dpp"}, "mmr_diversity='signal' goes with mmr_method one of 'mmr'"),
+        ({"mmr_diversity": "signal", "mmr_diversity_end": 0.5}, "mmr_diversity_end goes with a number as mmr_di"),
+        ({"mmr_method": "unique", "mmr_strength": 2.0}, r"mmr_strength must lie in \[0, 1\] with mmr_method="),
+        ({"mmr_method": "partition"}, 'mmr_method="partition" counts the members of clusters: give mmr_threshold$'),
+        ({"mmr_sharpness": -1.0}, r"mmr_sharpness must lie in \[0, 1000\], got -1"),
         ({"mmr_diversity_steps": 0.0}, r"mmr_diversity_steps must lie in \(0, 1\]"),
         ({"mmr_embedder_batch_size": 0}, "mmr_embedder_batch_size must be at least 1, got 0"),
         ({"mmr_plot_steps": -1}, "mmr_plot_steps must be at least 0, got -1"),
@@ -331,7 +358,6 @@ def test_completions_longer_than_is_read_are_warned_of(embedder: Any, tmp_path: 
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "max_completion_length")
         tiny.trainer(tiny.config(tmp_path, mmr_embedder_max_tokens=16), REWARDS)
-        tiny.trainer(tiny.config(tmp_path, mmr_embedder_max_tokens=8, mmr_method="none"), REWARDS)
         tiny.trainer(args, REWARDS, embedder=tiny.Seen())
 
 

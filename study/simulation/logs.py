@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmr_kernels.integrations.metrics import UNUSABLE, metrics
+from mmr_kernels.integrations.metrics import SIGNAL, UNUSABLE, metrics
 from mmr_kernels.integrations.scored import Scored, score
 from study.simulation import policy
 from study.simulation.arms import Arm, similarity_of
@@ -24,9 +24,10 @@ def batch_metrics(ways: Tensor, rewards: Tensor, setting: Setting) -> dict[str, 
     """
     similarity = similarity_of(ways.reshape(-1, setting.group_size), setting)
     scored = score(rewards.flatten(), None, similarity=similarity, group_size=setting.group_size)
-    scored = Scored(*(column.view_as(rewards) for column in scored))
+    scored = Scored(*(column.view(len(rewards), -1, *column.shape[1:]) for column in scored))
     found = [metrics(Scored(*columns), setting.group_size) for columns in zip(*scored, strict=True)]
-    names = [name for name in found[0] if name != UNUSABLE]  # a simulation has similarities, and no embeddings
+    # A simulation has similarities, and no embeddings; its rows in study/results were measured without the signal.
+    names = [name for name in found[0] if name not in (UNUSABLE, SIGNAL)]
     named = {name.removeprefix("mmr/"): torch.tensor([each[name] for each in found]) for name in names}
     later = scored.max_similarity.where(scored.selection_rank > 0, torch.nan)
     return named | {"reward_similarity_correlation": correlation(rewards, later)}

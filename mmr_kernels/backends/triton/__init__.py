@@ -99,12 +99,13 @@ def why_not(problem: Problem, host: Host) -> str | None:
         return "needs tensors on a CUDA or ROCm device, got cpu; move them, or leave backend=None"
     if not rewards.is_cuda and not rewards.is_cpu:
         return f"needs tensors on a CUDA or ROCm device, got {rewards.device.type}; move them, or leave backend=None"
-    method = problem.options.method
-    largest = LARGEST_DETERMINANT if method == "dpp" else LARGEST_SCOPE
+    largest, method = LARGEST_SCOPE, ""
+    if problem.options.method == "dpp":
+        largest, method = LARGEST_DETERMINANT, ' with method="dpp"'
     if problem.max_scope_size > largest:
         return (
             f"takes at most {largest} completions per group or batch scope (with group_offsets or group_ids: per call)"
-            f' with method="{method}", got up to {problem.max_scope_size}; leave backend=None'
+            f"{method}, got up to {problem.max_scope_size}; leave backend=None"
         )
     return why_not_here(host)
 

@@ -224,7 +224,7 @@ def mmr_kernel(
     if SIGNAL or (COUNT is not None and COUNT != "components"):
         n, explained, variance = counts_and_signal(
             r, member, rewards, valid, labels, group_of, sharpness, first, member_order, index, place, size, block,
-            similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, STRIDE,
+            similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, TILE, STRIDE,
         )  # fmt: skip
     if METHOD == "mmr":
         lam_here = scope_lambda(

@@ -1,7 +1,6 @@
-"""Counts (section 4 of the contract) and the signal (section 7) in Triton: one loop over members, without reductions.
+"""Counts (section 4 of the contract) and the signal (section 7) in Triton: one pass over the similarities.
 
-What a step needs of its one member is loaded, for the address is known long before: passing it from lane to lane would
-cost shuffles.
+What it needs of each member is loaded, for the address is known long before: passing it between lanes costs shuffles.
 """
 
 from __future__ import annotations
@@ -29,15 +28,23 @@ def likeness(similarities, sharpness, WHOLE_SHARPNESS: tl.constexpr):
 
 
 @triton.jit
+def added_up(values, AT_ONCE: tl.constexpr):
+    """Over the members j of one step, which lie in registers of a lane."""
+    return tl.sum(values, 0, keep_dims=True) if AT_ONCE else values
+
+
+@triton.jit
 def counts_and_signal(
     r, member, rewards, valid, labels, group_of, sharpness, first, order, index,
     place, size, block, similarity, rows, COUNT: tl.constexpr, SIGNAL: tl.constexpr, WHOLE_SHARPNESS: tl.constexpr,
-    ON_CHIP: tl.constexpr, STRIDE: tl.constexpr,
+    ON_CHIP: tl.constexpr, TILE: tl.constexpr, STRIDE: tl.constexpr,
 ):  # fmt: skip
     """n of section 4 of what COUNT says, None for nothing; T and V of section 7, summed over the scope's groups.
 
     ``group_of`` is None where the scope is one group.
     """
+    # All of 16 members in one step, from the registers they lie in; 32 would need a third more registers.
+    AT_ONCE: tl.constexpr = ON_CHIP and TILE <= 16
     # SMI's published sum has i in it like any other member.
     n = tl.full(place.shape, 1.0 if COUNT == "likeness" else 0.0, tl.float32)
     weights = tl.zeros_like(r)  # Σ_j K_ij of i's group, and Σ_j K_ij c_j, where c is r less one mean for all groups
@@ -49,31 +56,34 @@ def counts_and_signal(
     if COUNT == "labels":
         label = tl.load(labels + index, mask=place < size, other=0)
     if SIGNAL and group_of is not None:
-        group = tl.load(group_of + index, mask=place < size, other=0)
+        group = tl.load(group_of + index, mask=place < size, other=0).to(tl.int32)
         members, sums = tl.zeros_like(r), tl.zeros_like(r)
-    for j in range(size):
-        place_j = tl.zeros([1, 1, 1], tl.int32) + j
-        index_j = completions(first, place_j, size, order)
-        r_j, counts = rewards_of(rewards, valid, index_j, place_j < size)
+    # The loads of several steps are under way together: those of one row where it takes as many.
+    UNROLL: tl.constexpr = 4 if place.shape[0] <= 4 else 1
+    for step in tl.range(0, 1 if AT_ONCE else size, loop_unroll_factor=UNROLL):
+        j = tl.arange(0, TILE)[:, None, None] if AT_ONCE else tl.zeros([1, 1, 1], tl.int32) + step
+        index_j = completions(first, j, size, order)
+        r_j, counts = rewards_of(rewards, valid, index_j, j < size)
         if COUNT == "labels":
-            n += tl.where(counts & (label == tl.load(labels + index_j)), 1.0, 0.0)
+            alike = label == tl.load(labels + index_j, mask=j < size, other=0)
+            n += added_up(tl.where(counts & alike, 1.0, 0.0), AT_ONCE)
         if SIGNAL or COUNT == "similarity" or COUNT == "likeness":
-            column = similarity_to(j, place, size, block, similarity, rows, ON_CHIP, STRIDE)
+            column = block if AT_ONCE else similarity_to(step, place, size, block, similarity, rows, ON_CHIP, STRIDE)
         if COUNT == "similarity":
-            n += tl.where(counts, column, 0.0)
+            n += added_up(tl.where(counts, column, 0.0), AT_ONCE)
         if SIGNAL or COUNT == "likeness":
-            alike = tl.where(counts & (place != j), likeness(column, sharpness, WHOLE_SHARPNESS), 0.0)
+            weight = tl.where(counts & (place != j), likeness(column, sharpness, WHOLE_SHARPNESS), 0.0)
         if COUNT == "likeness":
-            n += alike
+            n += added_up(weight, AT_ONCE)
         if SIGNAL:
             centred_j = tl.where(counts, r_j - mean, 0.0)
             if group_of is not None:
-                together = group == tl.load(group_of + index_j)
-                alike = tl.where(together, alike, 0.0)
-                members += tl.where(together & counts, 1.0, 0.0)
-                sums += tl.where(together, centred_j, 0.0)
-            weights += alike
-            weighed += alike * centred_j
+                together = group == tl.load(group_of + index_j, mask=j < size, other=0).to(tl.int32)
+                weight = tl.where(together, weight, 0.0)
+                members += added_up(tl.where(together & counts, 1.0, 0.0), AT_ONCE)
+                sums += added_up(tl.where(together, centred_j, 0.0), AT_ONCE)
+            weights += added_up(weight, AT_ONCE)
+            weighed += added_up(weight * centred_j, AT_ONCE)
     explained, variance = explained_and_variance(centred, member, weights, weighed, sums, members)
     return n, explained, variance
 

@@ -26,14 +26,15 @@ def determinant_gain(
     if ON_CHIP:
         i, j = tl.arange(0, block.shape[0])[:, None, None], place
         matrix = block
+        if similarity is not None:
+            matrix = 0.5 * (matrix + given(similarity, j, i, size, (i < size) & (j < size)))
     else:
         i, j = tl.arange(0, MEMBERS)[:, None, None], tl.arange(0, MEMBERS)[None, None, :]
         if similarity is None:
             matrix = tl.load(rows + i * STRIDE + j, mask=(i < size) & (j < size), other=0.0)
         else:
             matrix = given(similarity, i, j, size, (i < size) & (j < size))
-    if similarity is not None:
-        matrix = 0.5 * (matrix + given(similarity, j, i, size, (i < size) & (j < size)))
+            matrix = 0.5 * (matrix + tl.permute(matrix, [2, 1, 0]))  # loaded so, its other half would not fit
     r_i, member_i = rewards_of(rewards, valid, completions(first, i, size, order), i < size)
     r_j, member_j = rewards_of(rewards, valid, completions(first, j, size, order), j < size)
     if QUALITY:  # GCPO, arXiv 2605.11461

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from mmr_kernels.dial import SignalDial
 from mmr_kernels.embedders import embed_distinct
 from mmr_kernels.integrations.messages import generated_text
 from mmr_kernels.integrations.metrics import DIVERSITY, EMBED_MS, REWEIGHT_MS, SHARE_OF_STEP, metrics
@@ -19,6 +20,7 @@ from mmr_kernels.integrations.trl import parent
 from mmr_kernels.integrations.trl.plots import MMRPlotCallback
 from mmr_kernels.integrations.trl.records import record
 from mmr_kernels.integrations.trl.scoring import score_together, total_reward
+from mmr_kernels.options import METHODS_WITH_DIVERSITY
 from mmr_kernels.schedule import LambdaEMA, raw_lambda
 
 if TYPE_CHECKING:
@@ -26,11 +28,14 @@ if TYPE_CHECKING:
 else:
     Trainer = object
 
-#: The place of λ's average in TRL's ``TrainerState``, which every checkpoint saves and every resumption loads.
-STATE_KEY = "mmr"
+#: The places of λ's average and of the dial in TRL's ``TrainerState``, which checkpoints save and resumptions load.
+LAMBDA_STATE, DIAL_STATE = "mmr", "mmr_dial"
 
 #: The key of a batch under which MMR's advantages stand a second time, shuffled and split as all of the batch is.
 LOGGED = "mmr_advantages"
+
+
+Average = TypeVar("Average", LambdaEMA, SignalDial)
 
 
 class Rewarded(NamedTuple):
@@ -89,7 +94,7 @@ class MMRMixin(Trainer):
         self._mmr = options
         self._mmr_embedder = options.embedder(embedder, policy=lambda: self.model)
         options.warn_of_length(self._mmr_embedder, self.args.max_completion_length)
-        if options.mmr_plot_steps:
+        if options.mmr_plot_steps and options.mmr_method == "mmr":
             self.add_callback(MMRPlotCallback(self, options.mmr_plot_steps))
         record(self, options)
 
@@ -146,7 +151,7 @@ class MMRMixin(Trainer):
             rewards = total_reward(per_function, self.reward_weights, aggregation, group_size)
             chosen = {
                 "lam": self._lam(rewards, mode),
-                "diversity": self._mmr.diversity(self.state.global_step / max(self.state.max_steps, 1)),
+                "diversity": self._diversity(),
                 "scale": "batch" if aggregation == "normalize_then_sum" else self.scale_rewards,
             }
             options = self._mmr.of_the_op() | chosen
@@ -155,8 +160,12 @@ class MMRMixin(Trainer):
                 scored = scored._replace(advantages=plain)
         for name, value in metrics(scored, group_size).items():
             logged[name].append(value)
-        if self._mmr.mmr_method == "mmr":
+        if self._mmr.mmr_method in METHODS_WITH_DIVERSITY:
             logged[DIVERSITY].append(chosen["diversity"])
+        if self._mmr.follows_signal and mode == "train":
+            dial = self._resumed(SignalDial(device="cpu"), DIAL_STATE)
+            dial.update(scored.signal.cpu())
+            self.state.stateful_callbacks[DIAL_STATE] = dial.state_dict()
         return scored
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
@@ -171,10 +180,10 @@ class MMRMixin(Trainer):
 
     def _load_callback_state(self) -> None:
         """TRL's, which warns of what no callback kept."""
-        average = self.state.stateful_callbacks.pop(STATE_KEY, None)
+        places = self.state.stateful_callbacks
+        kept = {key: places.pop(key) for key in (LAMBDA_STATE, DIAL_STATE) if key in places}
         super()._load_callback_state()
-        if average is not None:
-            self.state.stateful_callbacks[STATE_KEY] = average
+        self.state.stateful_callbacks |= kept
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's, with the share of the step that MMR took."""
@@ -184,11 +193,9 @@ class MMRMixin(Trainer):
             train[SHARE_OF_STEP].append(milliseconds / 1000 / seconds)
         super().log(logs, start_time)
 
-    def _embed(self, rewarded: Rewarded, output: dict[str, Any], own: Tensor) -> Tensor | None:
+    def _embed(self, rewarded: Rewarded, output: dict[str, Any], own: Tensor) -> Tensor:
         """(n, D) of this process's completions, of which only the policy's ``own`` tokens are read, and not what a tool
         or an environment answered. Completions as texts hold that too, so there the text is that of the own tokens."""
-        if self._mmr_embedder is None:
-            return None
         ids = output["completion_ids"]
         if "tool_mask" in output:
             rows = [row[kept].tolist() for row, kept in zip(ids.cpu(), own.cpu(), strict=True)]
@@ -213,12 +220,22 @@ class MMRMixin(Trainer):
         """
         if not self._mmr.smooths_lambda or mode == "eval" or not rewards.isfinite().any():
             return self._mmr.mmr_lam
-        average = LambdaEMA()
-        if STATE_KEY in self.state.stateful_callbacks:
-            average.load_state_dict(self.state.stateful_callbacks[STATE_KEY])
+        average = self._resumed(LambdaEMA(), LAMBDA_STATE)
         lam = average.update(raw_lambda(rewards, mode=self._mmr.mmr_lam, temperature=self._mmr.mmr_temperature).item())
-        self.state.stateful_callbacks[STATE_KEY] = average.state_dict()
+        self.state.stateful_callbacks[LAMBDA_STATE] = average.state_dict()
         return lam
+
+    def _diversity(self) -> float:
+        """That of the schedule, or of the dial, which batches before this one moved; in evaluation it stays."""
+        if not self._mmr.follows_signal:
+            return self._mmr.diversity(self.state.global_step / max(self.state.max_steps, 1))
+        return self._resumed(SignalDial(device="cpu"), DIAL_STATE).value.item()
+
+    def _resumed(self, average: Average, key: str) -> Average:
+        """As the batch before, or a checkpoint, left it."""
+        if key in self.state.stateful_callbacks:
+            average.load_state_dict(self.state.stateful_callbacks[key])
+        return average
 
     @contextmanager
     def _timed(self, milliseconds: list[float]) -> Iterator[None]:

@@ -3,53 +3,18 @@
 from __future__ import annotations
 
 import copy
-import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 from trl import GRPOConfig
 
 from mmr_kernels.integrations.options import MMROptions
+from mmr_kernels.integrations.trl.papers import PAPERS
 
 
 @dataclass
 class MMRGRPOConfig(MMROptions, GRPOConfig):
     """``trl.GRPOConfig`` with the fields of ``MMROptions``."""
-
-
-#: A method's name and paper, as TRL's model cards take them; "none" is the trainer's own.
-PAPERS: dict[str, tuple[str, dict[str, str]]] = {
-    "mmr": (
-        "MMR-GRPO",
-        {
-            "title": "MMR-GRPO: Accelerating GRPO-Style Training through Diversity-Aware Reward Reweighting",
-            "id": "2601.09085",
-            "citation": textwrap.dedent("""\
-                @inproceedings{wei2026mmrgrpo,
-                    title        = {{MMR-GRPO: Accelerating GRPO-Style Training through Diversity-Aware Reward Reweighting}},
-                    author       = {Kangda Wei and Ruihong Huang},
-                    year         = 2026,
-                    booktitle    = {Findings of the Association for Computational Linguistics: ACL 2026},
-                    eprint       = {arXiv:2601.09085},
-                }"""),  # noqa: E501
-        },
-    ),
-    "smi": (
-        "DRA-GRPO",
-        {
-            "title": "DRA-GRPO: Your GRPO Needs to Know Diverse Reasoning Paths for Mathematical Reasoning",
-            "id": "2505.09655",
-            "citation": textwrap.dedent("""\
-                @inproceedings{chen2026dragrpo,
-                    title        = {{DRA-GRPO: Your GRPO Needs to Know Diverse Reasoning Paths for Mathematical Reasoning}},
-                    author       = {Xiwen Chen and Wenhui Zhu and Peijie Qiu and Xuanzhao Dong and Hao Wang and Haiyu Wu and Huayu Li and Aris Sotiras and Yalin Wang and Abolfazl Razi},
-                    year         = 2026,
-                    booktitle    = {Findings of the Association for Computational Linguistics: ACL 2026},
-                    eprint       = {arXiv:2505.09655},
-                }"""),  # noqa: E501
-        },
-    ),
-}
 
 
 def record(trainer: Any, options: MMROptions) -> None:
@@ -59,8 +24,9 @@ def record(trainer: Any, options: MMROptions) -> None:
     trainer.args.__class__ = _with_options(type(trainer.args))
     vars(trainer.args).update(vars(options))
     if options.mmr_method in PAPERS:
-        trainer._name, trainer._paper = PAPERS[options.mmr_method]
-        tag = trainer._name.lower()
+        trainer._name, paper = PAPERS[options.mmr_method]
+        trainer._paper = {} if paper is None else paper.card()
+        tag = trainer._name.lower().replace(" ", "-")
         trainer._tag_names = [*trainer._tag_names, tag]
         if hasattr(trainer.model, "add_model_tags"):
             trainer.model.add_model_tags(tag)

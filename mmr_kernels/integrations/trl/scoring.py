@@ -27,9 +27,7 @@ def total_reward(per_function: Tensor, weights: Tensor, aggregation: str, group_
     return total.masked_fill(unscored, torch.nan)
 
 
-def score_together(
-    rewards: Tensor, embeddings: Tensor | None, group_size: int, accelerator: Any, **options: Any
-) -> Scored:
+def score_together(rewards: Tensor, embeddings: Tensor, group_size: int, accelerator: Any, **options: Any) -> Scored:
     """Score the batch that all processes hold together; every process gets the same result, to the bit.
 
     Where each process holds whole groups and nothing is shared between groups, each computes its own and only the
@@ -38,7 +36,7 @@ def score_together(
 
     Args:
         rewards: (N,), of all processes in rank order.
-        embeddings: (n, D), of this process's n = N / number of processes completions; None for method "none".
+        embeddings: (n, D), of this process's n = N / number of processes completions.
         group_size: completions of one prompt, which lie side by side.
         accelerator: of the trainer.
         **options: of ``mmr_advantages``; its ``eps`` is TRL's by default.
@@ -48,11 +46,12 @@ def score_together(
     apart = processes > 1 and here % group_size == 0 and options["scope"] == "group" and options["scale"] != "batch"
     if apart:
         rewards = rewards[accelerator.process_index * here :][:here]
-    elif embeddings is not None and processes > 1:
+    elif processes > 1:
         embeddings = accelerator.gather(embeddings)
     scored = score(rewards, embeddings, group_size=group_size, **options)
     if not apart:
         return scored
-    columns = accelerator.gather(torch.stack([column.to(torch.float32) for column in scored], dim=1)).unbind(dim=1)
-    scored = Scored(*columns)
+    *columns, signal = scored
+    columns = accelerator.gather(torch.stack([column.to(torch.float32) for column in columns], dim=1)).unbind(dim=1)
+    scored = Scored(*(*columns, accelerator.gather(signal)))
     return scored._replace(selection_rank=scored.selection_rank.long(), unusable=scored.unusable.bool())

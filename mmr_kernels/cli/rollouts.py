@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from mmr_kernels.cli.files import InputError, Source
 from mmr_kernels.cli.rows import Row, read_rows
 from mmr_kernels.cli.terminal import printable
+from mmr_kernels.integrations.messages import generated_text
 
 #: The op takes float32.
 LARGEST_REWARD = (2 - 2.0**-23) * 2.0**127
@@ -124,26 +125,25 @@ def _missing(place: str, what: str, row: Row) -> InputError:
 
 
 def _text(place: str, name: str, completion: Any) -> str:
-    """A completion's text; of a conversation the text of its messages, line by line."""
+    """A completion's text; of a conversation what the policy wrote, as the trainers' adapters read it."""
     if isinstance(completion, str):
         return completion
     if isinstance(completion, list) and all(isinstance(message, dict) for message in completion):
-        return "\n".join(_message_text(place, message) for message in completion)
+        for message in completion:
+            _check_message(place, message)
+        return generated_text(completion)
     raise InputError(f"{place}: {name!r} takes a text or a list of messages, got {type(completion).__name__}")
 
 
-def _message_text(place: str, message: Row) -> str:
+def _check_message(place: str, message: Row) -> None:
     """``content`` is a text, a list of parts of which some have a text, or nothing (a bare tool call)."""
     content = message.get("content")
-    if content is None:
-        return ""
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return "\n".join(str(part["text"]) for part in content if part.get("text"))
-    if isinstance(content, str):
-        return content
-    raise InputError(
-        f"{place}: a message's 'content' takes a text, a list of parts or null, got {type(content).__name__}"
-    )
+        return
+    if content is not None and not isinstance(content, str):
+        raise InputError(
+            f"{place}: a message's 'content' takes a text, a list of parts or null, got {type(content).__name__}"
+        )
 
 
 def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmr_kernels.cli.rollouts import Rollouts
 from mmr_kernels.integrations.scored import Scored
+from mmr_kernels.reference.advantages import all_equal
 
 #: Members of a group that a row has room for.
 MEMBERS_SHOWN = 8
@@ -40,7 +41,8 @@ def summary(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor) -> dic
     similarity = scored.max_similarity[scored.selection_rank > 0]
     lam = scored.lam[scored.lam.isfinite()]
     groups = torch.split(rewards, np.diff(rollouts.offsets).tolist())
-    equal = sum(len(set(group[group.isfinite()].tolist())) == 1 and len(group) > 1 for group in groups)
+    scored_groups = [group[group.isfinite()] for group in groups if len(group) > 1]
+    equal = sum(bool(len(group) and all_equal(*group.aminmax())) for group in scored_groups)
     turned = valid & (scored.advantages.sign() * plain_advantages.sign() < 0)
     lines = {
         "completions": f"{len(rewards):,} in {len(groups):,} groups",

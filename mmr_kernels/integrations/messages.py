@@ -17,9 +17,10 @@ def generated_text(completion: Any) -> str:
         for name in ("reasoning_content", "thinking", "content"):
             content = message.get(name) or ""
             if not isinstance(content, str):  # a list of typed parts
-                content = "".join(part.get("text", "") for part in content)
+                content = "".join(part.get("text") or "" for part in content)
             parts.append(content)
-        parts += [json.dumps(call["function"], sort_keys=True) for call in message.get("tool_calls") or []]
+        calls = message.get("tool_calls") or []
+        parts += [json.dumps(call.get("function", call), sort_keys=True) for call in calls]
     return "\n".join(filter(None, parts))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels.integrations.scored import Scored
+from mmr_kernels.reference.advantages import all_equal
 
 #: Metrics that only the trainer can measure: milliseconds per batch, a schedule's value, a share of the step's time.
 EMBED_MS, REWEIGHT_MS = "mmr/embed_ms", "mmr/reweight_ms"
@@ -46,13 +47,13 @@ def metrics(scored: Scored, group_ids: Tensor) -> dict[str, float]:
 
 
 def _equal_groups(rewards: Tensor, valid: Tensor, group_ids: Tensor) -> float:
-    """The share of groups whose valid rewards are all equal: plain GRPO learns nothing from these."""
+    """The share of groups whose valid rewards are all equal up to rounding: plain GRPO learns nothing from these."""
     names, group = torch.unique(group_ids, return_inverse=True)
     extremes = {
         reduction: rewards.new_full((len(names),), start).scatter_reduce(0, group[valid], rewards[valid], reduction)
         for reduction, start in (("amax", -torch.inf), ("amin", torch.inf))
     }
-    return (extremes["amax"] <= extremes["amin"]).to(torch.float64).mean().item()
+    return all_equal(extremes["amin"], extremes["amax"]).to(torch.float64).mean().item()
 
 
 @contextmanager

@@ -49,11 +49,15 @@ def advantages(
     if degenerate == "zero" and r.shape[-1]:
         lowest = r.where(member, float("inf")).amin(-1, keepdim=True)
         highest = r.where(member, float("-inf")).amax(-1, keepdim=True)
-        size = lowest.abs().maximum(highest.abs()).clamp(min=1)
-        advantages = advantages.where(highest - lowest > EQUALITY_GUARD * size, 0.0)
+        advantages = advantages.where(~all_equal(lowest, highest), 0.0)
     elif degenerate not in ("reweight", "zero"):
         raise NotImplementedError(f"degenerate {degenerate!r}")
     return advantages
+
+
+def all_equal(lowest: Tensor, highest: Tensor) -> Tensor:
+    """Whether rewards from ``lowest`` to ``highest`` are equal up to rounding."""
+    return highest - lowest <= EQUALITY_GUARD * lowest.abs().maximum(highest.abs()).clamp(min=1)
 
 
 def shared_out(centred: Tensor, member: Tensor, n: Tensor, strength: float, diversity: Tensor) -> Tensor:

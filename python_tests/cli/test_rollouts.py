@@ -66,13 +66,14 @@ def test_steps_keep_equal_prompts_apart(tmp_path: Path) -> None:
     assert read(tmp_path, rows).offsets == [0, 2, 4]
 
 
-def test_a_conversation_is_the_text_of_its_messages(tmp_path: Path) -> None:
+def test_of_a_conversation_counts_what_the_policy_wrote(tmp_path: Path) -> None:
+    """As in training: its words and its calls, and not what a tool answered."""
     messages = [
-        {"role": "assistant", "content": None, "tool_calls": [{}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "7", "function": {"name": "add"}}]},
         {"role": "tool", "content": "42"},
         {"role": "assistant", "content": [{"type": "text", "text": "It is 42."}, {"type": "image"}]},
     ]
-    assert read(tmp_path, [GOOD | {"completion": messages}]).texts() == ["\n42\nIt is 42."]
+    assert read(tmp_path, [GOOD | {"completion": messages}]).texts() == ['{"name": "add"}\nIt is 42.']
 
 
 @pytest.mark.parametrize(
@@ -215,12 +216,12 @@ def test_other_names_as_verl_dumps_them(tmp_path: Path) -> None:
 
 def test_messages_of_openai_are_prompt_and_completion(tmp_path: Path) -> None:
     asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "p"}]
-    answers = [[{"role": "assistant", "content": None}, {"role": "tool", "content": text}] for text in "ab"]
+    answers = [[{"role": "tool", "content": "t"}, {"role": "assistant", "content": text}] for text in "ab"]
     rows = [{"messages": [*asked, *answer], "reward": 1.0} for answer in answers]
     rows.append({"messages": [{"role": "user", "content": "q"}, *answers[0]], "reward": 0.0})
     rollouts = read(tmp_path, rows)
     assert (rollouts.offsets, rollouts.names) == ([0, 2, 3], ["p", "q"])
-    assert rollouts.texts() == ["\na", "\nb", "\na"]
+    assert rollouts.texts() == ["a", "b", "a"]
 
 
 def test_escape_bytes_of_prompts_are_not_shown(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def hook() -> None:
 
 
 class Adapter:
-    """Options, and the average of λ, which stays in this process: OpenRLHF's checkpoints don't hold it."""
+    """Options, and the averages of λ and of the signal, which OpenRLHF's checkpoints don't hold."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         self.options = MMROptions.named(given, "MMR_OPTIONS")

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 #: slime's own.
 EPS = 1e-6
 _ESTIMATORS = ("grpo", "gspo", "cispo")
-#: The average of λ in this process; slime's checkpoints don't hold it.
+#: The averages of λ and of the signal in this process; slime's checkpoints don't hold them.
 _state: dict[str, Any] = {}
 
 

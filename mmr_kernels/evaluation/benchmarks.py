@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
 from lm_eval.tasks import TaskManager
 
 from mmr_kernels.evaluation.grader import read_gold
@@ -44,6 +45,7 @@ def load(names: Sequence[str], data: Path | None, limit: int | None, max_new_tok
     for name in names:
         if name not in NAMES:
             raise ValueError(f"--tasks takes {', '.join(NAMES)}; got {name!r}")
+    datasets.disable_progress_bars()  # two per file, gone in no time
     manager = TaskManager(include_path=FOLDER, include_defaults=False)
     return {name: _load(manager, name, data, limit, max_new_tokens) for name in names}
 

@@ -225,7 +225,16 @@ def test_the_signal_of_rewards_that_clusters_decide(backend: str, device: torch.
 
 
 @pytest.mark.parametrize(
-    "labels", [["7", "7", "8", "x", "7", "8"], torch.tensor([[4, 4, 9], [0, 4, 9]]), [1.5, 1.5, 2, 3, 1.5, 2]]
+    "labels",
+    [
+        ["7", "7", "8", "x", "7", "8"],
+        torch.tensor([[4, 4, 9], [0, 4, 9]]),
+        [1.5, 1.5, 2, 3, 1.5, 2],
+        [["7", "7", "8"], ["x", "7", "8"]],
+        np.array([["7", "7", "8"], ["x", "7", "8"]]),
+        np.array([[4, 4, 9], [0, 4, 9]]),
+        np.array([["7", "7", 8], [("x",), "7", 8]], dtype=object),
+    ],
 )
 def test_labels_of_any_kind_are_clusters_within_groups(backend: str, device: torch.device, labels: Any) -> None:
     """The first of both groups are twice "7", but of one group each."""

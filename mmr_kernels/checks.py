@@ -134,8 +134,8 @@ def check_problem(problem: Problem) -> None:
         )
     if labels is not None:
         check_dtype("labels", labels, INTEGER_DTYPES)
-        if labels.numel() != rewards.numel():
-            raise ValueError(f"labels must be one per completion, {rewards.numel()}; got {tuple(labels.shape)}")
+        if labels.shape != (rewards.numel(),):
+            raise ValueError(f"labels must have shape ({rewards.numel()},); got {tuple(labels.shape)}")
         check_device("labels", labels, rewards)
         if options.threshold is not None:
             raise ValueError("labels and threshold each say what a cluster is: give one of the two")

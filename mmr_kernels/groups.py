@@ -118,6 +118,8 @@ def clusters(rewards: Tensor, labels: Labels, groups: Groups, across_groups: boo
     Raises:
         TypeError, ValueError: as ``lay_out``.
     """
+    if rewards.dim() == 2:
+        labels = _without_rows(labels, rewards.shape)
     numbers = _values("labels", labels, "an integer tensor or a sequence of hashable labels, one per completion")
     count = rewards.numel()
     if not isinstance(numbers, Tensor):
@@ -130,11 +132,23 @@ def clusters(rewards: Tensor, labels: Labels, groups: Groups, across_groups: boo
     checks.check_device("labels", numbers, rewards)
     numbers = numbers.reshape(-1).to(torch.int64)
     if across_groups:
+        if groups.group_offsets is not None:  # read here, before the op checks them
+            checks.check_offsets(groups.group_offsets, rewards)
         ordered, at = numbers.sort()
         first = torch.searchsorted(ordered, ordered)  # equal labels have one first place among the sorted
         dense = torch.empty_like(first).scatter_(0, at, first)
         numbers = group_of(count, groups, rewards.device) * count + dense
     return numbers
+
+
+def _without_rows(labels: Labels, shape: torch.Size) -> Labels:
+    """Those of an array of two dimensions or a list of lists, a row per group, one after the other; others as they are.
+
+    No label is a list, so there is nothing to mistake for one.
+    """
+    rows: list[Any] = list(labels) if isinstance(labels, (list, tuple, np.ndarray)) else []
+    in_rows = [(isinstance(row, list) or getattr(row, "ndim", 0) == 1) and len(row) == shape[1] for row in rows]
+    return [label for row in rows for label in row] if len(rows) == shape[0] and all(in_rows) else labels
 
 
 def group_of(count: int, groups: Groups, device: torch.device) -> Tensor:

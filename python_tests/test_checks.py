@@ -62,6 +62,10 @@ RAW: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = {
     "no λ": ("lam", (R, E), {}, {"lam_mode": "tensor"}),
     "a λ without its mode": ("lam", (R, E), {"lam": torch.rand(1)}, {}),
     "λ for others": ("lam", (R, E), {"lam": torch.rand(5)}, {"lam_mode": "tensor"}),
+    "short labels": ("labels", (R, E), {"labels": IDENTITY[:3]}, {"method": "share"}),
+    "labels in groups": ("labels", (R, E), {"labels": IDENTITY[:6].reshape(2, 3)}, {"method": "share"}),
+    "labels of floats": ("labels", (R, E), {"labels": torch.rand(6)}, {"method": "share"}),
+    "a diversity for others": ("diversity", (R, E), {"diversity": torch.rand(5)}, {"method": "share"}),
     "neither embeddings nor similarity": ('method="mmr"', (R, None), {}, {}),
     "short similarity": ("similarity", (R, None), {"similarity": torch.rand(1, 3, 3)}, {}),
     "short mask": ("valid", (R, E), {"valid": torch.ones(1, dtype=torch.bool)}, {}),
@@ -92,7 +96,7 @@ def test_no_kernel_leaves_its_tensors(
     details: bool,
 ) -> None:
     """Whoever calls the op by its name, on every backend: an error that names the argument."""
-    names = ("group_size", "similarity", "valid", "group_offsets", "order", "lam")
+    names = ("group_size", "similarity", "valid", "group_offsets", "order", "lam", "labels", "diversity")
     filled = {**dict.fromkeys(names), "group_size": 0, **more}
     packed = pack({"backend": backend, "outputs": "details" if details else "advantages", **options})
     with pytest.raises((TypeError, ValueError), match=f"^{argument} "):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracle import Case
 from strategies import cases
 
-from mmr_kernels import MMRResult, mmr_advantages
+from mmr_kernels import MMRResult, mmr_advantages, mmr_reweight
 
 #: Every method with what it can't do without.
 METHODS: list[dict[str, Any]] = [
@@ -116,6 +116,23 @@ def test_dpp_of_copies_and_of_strangers(backend: str, device: torch.device) -> N
     torch.testing.assert_close(result.reweighted_rewards, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [5, 20, 40])
+@pytest.mark.parametrize("quality", [False, True])
+def test_dpp_takes_the_symmetric_part_of_a_given_similarity(
+    backend: str, device: torch.device, size: int, quality: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    unit = torch.nn.functional.normalize(torch.randn(2, size, 12, generator=generator), dim=-1)
+    symmetric, either = unit @ unit.mT, 0.3 * torch.randn(2, size, size, generator=generator)
+    rewards = torch.rand(2, size, generator=generator).to(device)
+    options: dict[str, Any] = {"method": "dpp", "quality": quality, "strength": 1.0, "backend": backend}
+    got, expected = (
+        mmr_reweight(rewards, similarity=similarity.to(device), **options)
+        for similarity in (symmetric + either - either.mT, symmetric)
+    )
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("quality", [False, True])
 def test_dpp_of_a_matrix_that_is_not_semidefinite_gives_numbers(
     backend: str, device: torch.device, quality: bool
@@ -208,7 +225,16 @@ def test_the_signal_of_rewards_that_clusters_decide(backend: str, device: torch.
 
 
 @pytest.mark.parametrize(
-    "labels", [["7", "7", "8", "x", "7", "8"], torch.tensor([[4, 4, 9], [0, 4, 9]]), [1.5, 1.5, 2, 3, 1.5, 2]]
+    "labels",
+    [
+        ["7", "7", "8", "x", "7", "8"],
+        torch.tensor([[4, 4, 9], [0, 4, 9]]),
+        [1.5, 1.5, 2, 3, 1.5, 2],
+        [["7", "7", "8"], ["x", "7", "8"]],
+        np.array([["7", "7", "8"], ["x", "7", "8"]]),
+        np.array([[4, 4, 9], [0, 4, 9]]),
+        np.array([["7", "7", 8], [("x",), "7", 8]], dtype=object),
+    ],
 )
 def test_labels_of_any_kind_are_clusters_within_groups(backend: str, device: torch.device, labels: Any) -> None:
     """The first of both groups are twice "7", but of one group each."""

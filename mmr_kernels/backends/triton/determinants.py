@@ -27,7 +27,7 @@ def determinant_gain(
         i, j = tl.arange(0, block.shape[0])[:, None, None], place
         matrix = block
         if similarity is not None:
-            matrix = 0.5 * (matrix + given(similarity, j, i, size, (i < size) & (j < size)))
+            matrix = 0.5 * (matrix + given(similarity, i, j, size, (i < size) & (j < size)))
     else:
         i, j = tl.arange(0, MEMBERS)[:, None, None], tl.arange(0, MEMBERS)[None, None, :]
         if similarity is None:

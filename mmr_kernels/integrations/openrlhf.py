@@ -44,8 +44,8 @@ class Adapter:
         wrapt.wrap_function_wrapper(module, f"RemoteExperienceMaker.{_METHOD}", functools.partial(self.compute, module))
 
     def compute(self, module: Any, wrapped: Any, maker: Any, args: Any, kwargs: Any) -> Any:
-        """Where its penalties end, OpenRLHF is given MMR's advantages as rewards of its ``dr_grpo``, which takes their
-        mean away, 0, and so does with them what it does with its own."""
+        """Where its penalties end, OpenRLHF is given MMR's advantages as rewards. Of an estimator "mmr" it takes no
+        baseline away, and does with them what the maker's own estimator, which stays, does with its advantages."""
         algorithm, penalize = maker.strategy.args.algo.advantage, module.apply_length_penalties
         estimator, rewards = algorithm.estimator, list[torch.Tensor]()
         if self.options.mmr_method == "none":
@@ -58,7 +58,7 @@ class Adapter:
             rewards.extend(each.rewards for each in experiences)
             self.reweight(maker, experiences, _DECIDED[estimator])
 
-        algorithm.estimator, module.apply_length_penalties = "dr_grpo", then_reweight
+        algorithm.estimator, module.apply_length_penalties = "mmr", then_reweight
         experiences = wrapped(*args, **kwargs)
         algorithm.estimator, module.apply_length_penalties = estimator, penalize
         for experience, kept in zip(experiences, rewards, strict=True):

@@ -175,12 +175,15 @@ def test_labels_are_clusters(tmp_path: Path, sample: list[dict[str, Any]], metho
     assert not torch.allclose(advantages, computed(sample, method="none").advantages)  # type: ignore[arg-type]
 
 
-def test_a_label_that_is_not_there_is_named(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(("label", "called"), [(None, "null"), (float("nan"), "NaN")])
+def test_a_label_that_is_not_there_is_named(
+    tmp_path: Path, sample: list[dict[str, Any]], label: float | None, called: str
+) -> None:
     rows = answered(sample)
-    rows[2]["answer"] = None
+    rows[2]["answer"] = label
     result = run(written(tmp_path / "some.jsonl", rows), "--labels", "answer")
     assert result.exit_code == 1
-    assert "some.jsonl:3: 'answer' is null" in result.stderr
+    assert f"some.jsonl:3: 'answer' is {called}" in result.stderr
 
 
 @pytest.mark.parametrize("method", ["mmr", "none"])

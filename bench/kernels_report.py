@@ -87,8 +87,9 @@ def disassembled(cubin: bytes) -> disassembly.Kernel:
 def _cuda(cubin: bytes) -> dict[str, Any]:
     kernel = disassembled(cubin)
     counts = disassembly.counts
-    # The greedy loop is the one that looks for a maximum over the warp; the loops along D move embeddings.
-    (greedy,) = (loop for loop in kernel.loops if counts(loop)["REDUX"])
+    # The greedy loop looks for a maximum over the warp; the loops along D move embeddings. The shortest, for the way
+    # back from a division's rare case looks like a loop too, over what follows the picks.
+    greedy = min((loop for loop in kernel.loops if counts(loop)["REDUX"]), key=len)
     step = counts(greedy)
     opcodes = set(map(disassembly.name, kernel.instructions))
     along_dim = {disassembly.name(one) for loop in kernel.loops if counts(loop)["LDGSTS"] for one in loop}

@@ -148,7 +148,7 @@ def _without_rows(labels: Labels, shape: torch.Size) -> Labels:
     """
     rows: list[Any] = list(labels) if isinstance(labels, (list, tuple, np.ndarray)) else []
     in_rows = [(isinstance(row, list) or getattr(row, "ndim", 0) == 1) and len(row) == shape[1] for row in rows]
-    return [label for row in rows for label in row] if len(rows) == shape[0] and all(in_rows) else labels
+    return [label for row in rows for label in row] if rows and len(rows) == shape[0] and all(in_rows) else labels
 
 
 def group_of(count: int, groups: Groups, device: torch.device) -> Tensor:

@@ -46,6 +46,16 @@ def call(backend: str, device: torch.device, rewards: torch.Tensor, embeddings: 
     return MMRResult(*(field.cpu() for field in result)) if isinstance(result, MMRResult) else result.cpu()
 
 
+@pytest.mark.parametrize("method", ["none", "unique", "share"])
+@pytest.mark.parametrize("scope", ["group", "batch"])
+def test_equal_rewards_give_nothing(backend: str, device: torch.device, method: str, scope: str) -> None:
+    """To the bit, though the sum of eleven times 0.1 rounds: eps would make 1e-3 of it, and 0.4 of 1000.1."""
+    for size, value in itertools.product((3, 5, 11, 45), (0.1, 1 / 3, -7.7, 1000.1)):
+        rewards, embeddings = torch.full((2, size), value), inputs(groups=2, size=size)[1]
+        options: dict[str, Any] = {"method": method, "scope": scope}
+        assert not call(backend, device, rewards, embeddings, **options).any(), (size, value)
+
+
 @given(case=cases(method="share", scale="none", degenerate="reweight"))
 def test_share_keeps_signs_zeros_and_sums(backend: str, device: torch.device, case: Case) -> None:
     shared = case.run(backend, device, return_details=False).cpu().double().flatten()

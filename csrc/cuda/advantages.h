@@ -14,6 +14,27 @@ MMR_DEVICE float group_divisor(const Problem &p, const Moments &group, int count
     return 1;
 }
 
+// From the least to the largest of some values.
+struct ValueRange {
+    float lowest, highest;
+    // Rounding may not move a mean past all values: of equal ones it is their value, and each advantage 0.
+    MMR_DEVICE float clamped(float mean) const { return fminf(fmaxf(mean, lowest), highest); }
+    MMR_DEVICE bool all_equal() const { return mmr::all_equal(lowest, highest); }
+};
+
+// As `warp_moments`, of what each lane brings.
+template <class Value, class Takes>
+MMR_DEVICE ValueRange warp_range(int own, Value value, Takes takes) {
+    float lowest = INFINITY, highest = -INFINITY;
+#pragma unroll 4
+    for (int k = 0; k < own; ++k)
+        if (takes(k)) {
+            lowest = fminf(lowest, value(k));
+            highest = fmaxf(highest, value(k));
+        }
+    return {-warp_largest(-lowest), warp_largest(highest)};
+}
+
 // ---- Methods that weigh --------------------------------------------------------------------------------------------
 
 // What "share" makes of the members of one group whose centred rewards have one sign. They are weighed relative to the
@@ -86,15 +107,11 @@ MMR_DEVICE void write_outputs(const Problem &p, const Buffers &buffers, const Me
                               bool advantages, Weigh weigh) {
     MMR_PHASE("advantages");
     Moments group = members.moments(members.new_reward);
-    float lowest = INFINITY, highest = -INFINITY;
-#pragma unroll
-    for (int k = 0; k < P; ++k)
-        if (members.valid[k]) {
-            lowest = fminf(lowest, members.reward[k]);
-            highest = fmaxf(highest, members.reward[k]);
-        }
+    const auto takes = [&](int k) { return members.valid[k]; };
+    group.mean = warp_range(P, [&](int k) { return members.new_reward[k]; }, takes).clamped(group.mean);
     bool zero = members.count < 2;
-    if (p.degenerate_zero()) zero = zero || all_equal(-warp_largest(-lowest), warp_largest(highest));
+    if (p.degenerate_zero())
+        zero = zero || warp_range(P, [&](int k) { return members.reward[k]; }, takes).all_equal();
     float advantage[P];
 #pragma unroll
     for (int k = 0; k < P; ++k) advantage[k] = members.new_reward[k] - group.mean;
@@ -142,18 +159,15 @@ MMR_DEVICE void group_advantages(const Problem &p, const Buffers &buffers, const
     const int count = static_cast<int>(range.count), own = (count - lane_index() + 31) / 32;
     const auto row = [&](int k) { return range.row(lane_index() + 32 * k); };
     const auto takes = [&](int k) { return buffers.takes_part(row(k)); };
-    float own_valid = 0, lowest = INFINITY, highest = -INFINITY;
-    for (int k = 0; k < own; ++k) {
-        if (!takes(k)) continue;
-        const float reward = buffers.rewards.load(row(k));
-        own_valid += 1;
-        lowest = fminf(lowest, reward);
-        highest = fmaxf(highest, reward);
-    }
+    float own_valid = 0;
+    for (int k = 0; k < own; ++k) own_valid += takes(k);
     const int valid = static_cast<int>(warp_sum(own_valid));
-    Moments group = warp_moments(own, valid, [&](int k) { return buffers.new_rewards.load(row(k)); }, takes);
-    const bool zero = valid < 2 || (p.degenerate_zero() && all_equal(-warp_largest(-lowest), warp_largest(highest)));
-    const auto centred = [&](int k) { return buffers.new_rewards.load(row(k)) - group.mean; };
+    const auto reward = [&](int k) { return buffers.rewards.load(row(k)); };
+    const auto new_reward = [&](int k) { return buffers.new_rewards.load(row(k)); };
+    Moments group = warp_moments(own, valid, new_reward, takes);
+    group.mean = warp_range(own, new_reward, takes).clamped(group.mean);
+    const bool zero = valid < 2 || (p.degenerate_zero() && warp_range(own, reward, takes).all_equal());
+    const auto centred = [&](int k) { return new_reward(k) - group.mean; };
     if (!p.weighs()) {
         const float divisor = group_divisor(p, group, valid, batch_deviation);
         for (int k = 0; k < own; ++k) buffers.advantages.store(row(k), zero || !takes(k) ? 0 : centred(k) / divisor);

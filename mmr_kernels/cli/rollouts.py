@@ -113,9 +113,10 @@ def _comparable(value: Any) -> Any:
 def _field(place: str, row: Row, name: str) -> Any:
     if name not in row:
         raise _missing(place, repr(name), row)
-    if row[name] is None:
-        raise InputError(f"{place}: {name!r} is null")
-    return row[name]
+    value = row[name]
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise InputError(f"{place}: {name!r} is {'null' if value is None else 'NaN'}")
+    return value
 
 
 def _missing(place: str, what: str, row: Row) -> InputError:

@@ -65,29 +65,33 @@ def summary(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor) -> dic
 
 
 def _groups_table(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor, shown: list[int]) -> Table:
-    """One row per group, one line per member, in picking order."""
-    table = Table(
-        title="The groups that changed most", caption="Members in picking order; similarity to those picked before."
-    )
+    """One row per group, one line per member: in picking order, or where nothing is picked in that of the file."""
+    columns = {"reward": scored.rewards, "new reward": scored.reweighted_rewards}
+    caption = None
+    if (scored.selection_rank >= 0).any():
+        columns["similarity"] = scored.max_similarity
+        caption = "Members in picking order; similarity to those picked before."
+    columns |= {"GRPO adv.": plain_advantages, "new adv.": scored.advantages}
+    table = Table(title="The groups that changed most", caption=caption)
     table.add_column("group", ratio=1)
-    for name in ("reward", "new reward", "similarity", "GRPO adv.", "new adv."):
+    for name in columns:
         table.add_column(name, justify="right", min_width=6)
-    members = torch.stack(
-        [scored.rewards, scored.reweighted_rewards, scored.max_similarity, plain_advantages, scored.advantages], dim=1
-    )
+    members = torch.stack(list(columns.values()), dim=1)
     for group in shown:
         rows = slice(rollouts.offsets[group], rollouts.offsets[group + 1])
         ranks = scored.selection_rank[rows]
         order = ranks.where(ranks >= 0, len(ranks)).argsort(stable=True)
         lines = [_member_line(*member) for member in members[rows][order[:MEMBERS_SHOWN]].tolist()]
         if len(order) > MEMBERS_SHOWN:
-            lines.append((f"+ {len(order) - MEMBERS_SHOWN} more", "", "", "", ""))
+            lines.append((f"+ {len(order) - MEMBERS_SHOWN} more", *[""] * (len(columns) - 1)))
         label = textwrap.shorten(rollouts.names[group], 20 * len(lines), placeholder=" …")
         table.add_row(Text(label), *("\n".join(cells) for cells in zip(*lines, strict=True)), end_section=True)
     return table
 
 
-def _member_line(reward: float, new: float, similarity: float, plain: float, advantage: float) -> tuple[str, ...]:
+def _member_line(reward: float, *others: float) -> tuple[str, ...]:
+    """Of its reward and the numbers of the other columns, of which the last two are advantages."""
+    *numbers, plain, advantage = others
     if math.isnan(reward):
-        return "none", "", "", "0.00", "0.00"
-    return f"{reward:.2f}", f"{new:.2f}", f"{similarity:.2f}", f"{plain:+.2f}", f"{advantage:+.2f}"
+        return "none", *[""] * len(numbers), "0.00", "0.00"
+    return f"{reward:.2f}", *(f"{number:.2f}" for number in numbers), f"{plain:+.2f}", f"{advantage:+.2f}"

@@ -31,6 +31,10 @@ def advantages(
     """Section 5, from the new rewards and ``n``, the counts, which methods that weigh use; ``diversity`` is per row."""
     member = r.isfinite()
     mean, variance = mean_and_variance(new, member, correction=1)
+    if r.shape[-1]:
+        # Rounding may not move the mean past all values: of equal ones it is their value, and each advantage 0.
+        lowest, highest = range_of(new, member)
+        mean = mean.clamp(lowest, highest)
     advantages = (new - mean).where(member, 0.0)
     if method == "share":
         advantages = shared_out(advantages, member, n, strength, diversity)
@@ -47,9 +51,7 @@ def advantages(
         raise NotImplementedError(f"scale {scale!r}")
     advantages = advantages.where(member & (member.sum(-1, keepdim=True) > 1), 0.0)
     if degenerate == "zero" and r.shape[-1]:
-        lowest = r.where(member, float("inf")).amin(-1, keepdim=True)
-        highest = r.where(member, float("-inf")).amax(-1, keepdim=True)
-        advantages = advantages.where(~all_equal(lowest, highest), 0.0)
+        advantages = advantages.where(~all_equal(*range_of(r, member)), 0.0)
     elif degenerate not in ("reweight", "zero"):
         raise NotImplementedError(f"degenerate {degenerate!r}")
     return advantages
@@ -58,6 +60,12 @@ def advantages(
 def all_equal(lowest: Tensor, highest: Tensor) -> Tensor:
     """Whether rewards from ``lowest`` to ``highest`` are equal up to rounding."""
     return highest - lowest <= EQUALITY_GUARD * lowest.abs().maximum(highest.abs()).clamp(min=1)
+
+
+def range_of(values: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the largest of the members of each row, as (rows, 1)."""
+    lowest = values.where(member, float("inf")).amin(-1, keepdim=True)
+    return lowest, values.where(member, float("-inf")).amax(-1, keepdim=True)
 
 
 def shared_out(centred: Tensor, member: Tensor, n: Tensor, strength: float, diversity: Tensor) -> Tensor:

@@ -110,6 +110,7 @@ def test_prints_the_most_changed_groups_and_says_how_many() -> None:
     assert "Tickets cost" not in result.stdout
     assert "48 in 8 groups" in result.stdout
     assert "All 8 groups shown" in run(SAMPLE).stdout
+    assert "Members in picking order; similarity to those picked before." in result.stdout
 
 
 def test_the_summary_fits_80_columns() -> None:
@@ -148,6 +149,8 @@ def test_other_methods(tmp_path: Path, sample: list[dict[str, Any]], options: di
     result = run(SAMPLE, "--out", out, *itertools.chain(*flags))
     assert result.exit_code == 0, result.output
     assert "48 in 8 groups" in result.stdout
+    assert "picking order" not in result.stdout  # it picks nothing, and has no similarity to those picked before
+    assert "similarity" not in result.stdout
     advantages = torch.tensor([row["advantage"] for row in rows_of(out)])
     torch.testing.assert_close(advantages, computed(sample, **options).advantages, atol=1e-5, rtol=0)
 
@@ -172,12 +175,15 @@ def test_labels_are_clusters(tmp_path: Path, sample: list[dict[str, Any]], metho
     assert not torch.allclose(advantages, computed(sample, method="none").advantages)  # type: ignore[arg-type]
 
 
-def test_a_label_that_is_not_there_is_named(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(("label", "called"), [(None, "null"), (float("nan"), "NaN")])
+def test_a_label_that_is_not_there_is_named(
+    tmp_path: Path, sample: list[dict[str, Any]], label: float | None, called: str
+) -> None:
     rows = answered(sample)
-    rows[2]["answer"] = None
+    rows[2]["answer"] = label
     result = run(written(tmp_path / "some.jsonl", rows), "--labels", "answer")
     assert result.exit_code == 1
-    assert "some.jsonl:3: 'answer' is null" in result.stderr
+    assert f"some.jsonl:3: 'answer' is {called}" in result.stderr
 
 
 @pytest.mark.parametrize("method", ["mmr", "none"])

@@ -125,7 +125,9 @@ def group_advantages(
 ):  # fmt: skip
     """Advantages of one group; ``blank`` for a completion or a group that gets none."""
     mean, deviation = mean_and_deviation(new, member, 1)
-    advantage = new - mean
+    # Rounding may not move the mean past all values: of equal ones it is their value, and each advantage 0.
+    least, most = lowest(tl.where(member, new, float("inf"))), highest(tl.where(member, new, float("-inf")))
+    advantage = new - tl.minimum(tl.maximum(mean, least), most)
     if METHOD == "share":
         right, wrong = member & (advantage > 0.0), member & (advantage < 0.0)
         more = shared_out(advantage, right, n, -strength * (1.0 + diversity))

@@ -106,11 +106,8 @@ def difference(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Diffe
             raise ValueError(f"models are compared under the same settings; {name} is {one!r} and {other!r}")
     ids = [[(row["task"], row["problem"]) for row in found["problems"]] for found in (first, second)]
     if ids[0] != ids[1]:
-        tasks = [", ".join(dict.fromkeys(task for task, _ in each)) for each in ids]
-        raise ValueError(
-            f"models are compared on the same problems; got {len(ids[0])} of {tasks[0]}, and {len(ids[1])} of {tasks[1]}"
-            ", which are others"
-        )
+        one, other = (f"{len(each)} of {', '.join(dict.fromkeys(task for task, _ in each))}" for each in ids)
+        raise ValueError(f"models are compared on the same problems; got {one}, and {other}, which are others")
     ones, others = measures(first), measures(second)
     differences = {task: {name: others[task][name] - ones[task][name] for name in ones[task]} for task in ones}
     average = f"avg@{first['settings']['samples']}"

@@ -87,6 +87,9 @@ def _evaluated(
         from mmr_kernels.evaluation import benchmarks, models, run
     except ImportError as error:
         raise ImportError(f"{error}; evaluating needs more packages: pip install '.[eval]'") from error
+    folders = {name: run.folder_of(out, name) for name in names}
+    if len(set(folders.values())) < len(names):
+        raise InputError(f"takes each MODEL once; {', '.join(names)} would share a folder in --out {out}")
     for name in names:
         models.check(options["backend"], name, options["max_new_tokens"])
     loaded = benchmarks.load(tasks or benchmarks.NAMES, data, limit, options["max_new_tokens"])
@@ -100,5 +103,5 @@ def _evaluated(
                 return lambda: progress.advance(task)
 
             settings = {"model": name, **options, "data": data and str(data)}
-            records.append(run.evaluate(settings, loaded, samples, run.folder_of(out, name), track))
+            records.append(run.evaluate(settings, loaded, samples, folders[name], track))
     return records

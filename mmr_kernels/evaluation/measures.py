@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 
 from mmr_kernels.embedders import LexicalEmbedder
 
@@ -54,7 +54,7 @@ def pass_at_k(correct: np.ndarray, samples: int, k: int) -> np.ndarray:
         samples: n.
         k: at most n.
     """
-    failed: np.ndarray = special.comb(samples - correct, k) / special.comb(samples, k)
+    failed: np.ndarray = stats.hypergeom.pmf(0, samples, correct, k)  # the quotient, which overflows for large n
     return 1 - failed
 
 

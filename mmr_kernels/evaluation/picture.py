@@ -18,6 +18,10 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    models = [found["settings"]["model"] for found in records]
+    names = [Path(model).name for model in models]
+    if len(set(names)) < len(names):
+        names = models
     tasks = list(dict.fromkeys(row["task"] for row in records[0]["problems"]))
     panels = {**({OVERALL: tasks} if len(tasks) > 1 else {}), **{task: [task] for task in tasks}}
     columns = min(len(panels), 3)
@@ -39,7 +43,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
             color = COLORS[place % len(COLORS)]
             for name, line in lines.items():
                 style: dict[str, Any] = {"color": color, "linestyle": "-" if name == "pass" else (0, (4, 2))}
-                label = f"{name}@k, {Path(found['settings']['model']).name}"
+                label = f"{name}@k, {names[place]}".replace("$", r"\$")  # which would begin a formula
                 axes.plot(x, [each.mean for each in line], marker="o", markersize=3.5, label=label, **style)
                 axes.fill_between(
                     x, [each.low for each in line], [each.high for each in line], color=color, alpha=0.12, lw=0

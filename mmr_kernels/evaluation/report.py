@@ -9,7 +9,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from mmr_kernels.cli.terminal import printable
 from mmr_kernels.evaluation.measures import LEVEL, Interval
 from mmr_kernels.evaluation.results import Difference, summary
 
@@ -31,12 +33,13 @@ def print_difference(first: dict[str, Any], second: dict[str, Any], found: dict[
 def _print(title: str, samples: int, rows: dict[str, tuple[str, dict[str, Interval]]], sign: str) -> None:
     names = dict.fromkeys((f"avg@{samples}", f"pass@{samples}", "truncated", "distinct", "similarity"))
     caption = f"Below each mean: its {LEVEL:.0%} interval over problems."
-    table = Table("", title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 1, 0))
+    # As Text, in which no bracket is markup, for a model or a task may be called anything.
+    table = Table("", title=Text(printable(title)), caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 1, 0))
     table.columns[0].no_wrap = True
     for name in names:
         table.add_column(name, justify="right")
     for task, (below, means) in rows.items():
-        table.add_row(f"{task}\n{below}", *(_text(means[name], sign) for name in names))
+        table.add_row(Text(f"{printable(task)}\n{below}"), *(_text(means[name], sign) for name in names))
     Console().print(table)
 
 

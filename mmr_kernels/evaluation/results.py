@@ -66,7 +66,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found["settings"]["model"], found["problems"][0]["correct"]
+        str(found["settings"]["model"]), found["problems"][0], measures(found)
     except (ValueError, TypeError, LookupError) as error:
         raise ValueError(f"{path} has no results; --compare takes two files results.json") from error
     return found
@@ -106,7 +106,8 @@ def difference(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Diffe
             raise ValueError(f"models are compared under the same settings; {name} is {one!r} and {other!r}")
     ids = [[(row["task"], row["problem"]) for row in found["problems"]] for found in (first, second)]
     if ids[0] != ids[1]:
-        raise ValueError("models are compared on the same problems; these two were evaluated on other problems")
+        one, other = (f"{len(each)} of {', '.join(dict.fromkeys(task for task, _ in each))}" for each in ids)
+        raise ValueError(f"models are compared on the same problems; got {one}, and {other}, which are others")
     ones, others = measures(first), measures(second)
     differences = {task: {name: others[task][name] - ones[task][name] for name in ones[task]} for task in ones}
     average = f"avg@{first['settings']['samples']}"

@@ -17,8 +17,9 @@ from mmr_kernels.evaluation.samples import SampleFile, Track, grade
 
 
 def folder_of(out: Path, model: str) -> Path:
-    """Where a model's files are."""
-    return out / re.sub(r"[^\w.-]+", "--", model).strip("-")
+    """Where a model's files are: a folder in ``out``, also for a model called "." or ".."."""
+    name = re.sub(r"[^\w.-]+", "--", model).strip("-")
+    return out / (name if name.strip(".") else Path(model).resolve().name)
 
 
 def evaluate(
@@ -54,13 +55,16 @@ def evaluate(
 
 def _keep(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings, or compare them with those of the samples that are there."""
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in settings.items():
-            if before.get(name) != value:
-                raise ValueError(
-                    f"{path.parent} has samples with {name} {before.get(name)!r}, not {value!r}; name another --out"
-                )
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, settings)
+    if not any(file.stat().st_size for file in path.parent.glob("*.jsonl")):
+        write(path, settings)
+        return
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} doesn't tell the settings of the samples beside it; name another --out") from error
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"{path.parent} has samples with {name} {before.get(name)!r}, not {value!r}; name another --out"
+            )

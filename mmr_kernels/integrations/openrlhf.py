@@ -1,8 +1,4 @@
-"""MMR-GRPO in OpenRLHF, by the environment of its Ray job (docs/trainers.md)::
-
-ray job submit --runtime-env-json '{"worker_process_setup_hook": "mmr_kernels.integrations.openrlhf.hook",
-    "env_vars": {"MMR_OPTIONS": "{lam: 0.8}"}}' -- python3 -m openrlhf.cli.train_ppo_ray …
-"""
+"""MMR-GRPO in OpenRLHF, by two entries in the environment of its Ray job, as docs/trainers.md shows."""
 
 from __future__ import annotations
 
@@ -46,10 +42,10 @@ class Adapter:
     def compute(self, module: Any, wrapped: Any, maker: Any, args: Any, kwargs: Any) -> Any:
         """Where its penalties end, OpenRLHF is given MMR's advantages as rewards. Of an estimator "mmr" it takes no
         baseline away, and does with them what the maker's own estimator, which stays, does with its advantages."""
-        algorithm, penalize = maker.strategy.args.algo.advantage, module.apply_length_penalties
-        estimator, rewards = algorithm.estimator, list[torch.Tensor]()
         if self.options.mmr_method == "none":
             return wrapped(*args, **kwargs)
+        algorithm, penalize = maker.strategy.args.algo.advantage, module.apply_length_penalties
+        estimator, rewards = algorithm.estimator, list[torch.Tensor]()
         if estimator not in _DECIDED:
             raise ValueError(f"MMR takes --algo.advantage.estimator {' or '.join(_DECIDED)}; got {estimator}")
 
@@ -59,8 +55,10 @@ class Adapter:
             self.reweight(maker, experiences, _DECIDED[estimator])
 
         algorithm.estimator, module.apply_length_penalties = "mmr", then_reweight
-        experiences = wrapped(*args, **kwargs)
-        algorithm.estimator, module.apply_length_penalties = estimator, penalize
+        try:
+            experiences = wrapped(*args, **kwargs)
+        finally:
+            algorithm.estimator, module.apply_length_penalties = estimator, penalize
         for experience, kept in zip(experiences, rewards, strict=True):
             experience.rewards = kept
         return experiences
@@ -76,12 +74,10 @@ class Adapter:
             ids = each.sequences[:, -own.shape[1] :]
             texts = functools.partial(decoded, maker.tokenizer, ids, own)
             vectors.append(embed_own(self.embedder, ids, own, texts, max_tokens=self.options.mmr_embedder_max_tokens))
-        embeddings = torch.cat(vectors)[order]
         group_ids = rows[order] // maker.strategy.args.rollout.n_samples_per_prompt
-        call = functools.partial(score, rewards, embeddings, group_ids=group_ids, **decided)
+        call = functools.partial(score, rewards, torch.cat(vectors)[order], group_ids=group_ids, **decided)
         scored, found = score_batch(self.options, call, rewards, group_ids, progress=0.0, state=self.state)
-        advantages = torch.empty_like(scored.advantages).index_copy(0, order, scored.advantages)
-        parts = torch.split(advantages, [len(each.index) for each in experiences])
+        parts = scored.advantages[order.argsort()].split([len(each.index) for each in experiences])
         for each, part in zip(experiences, parts, strict=True):
             each.rewards = part
             each.info |= {name: torch.full_like(part, value) for name, value in found.items() if value == value}

@@ -109,8 +109,10 @@ class MMROptions(_OpOptions):
         Raises:
             TypeError, ValueError: naming the section, the option, what it got and what it takes.
         """
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{where} takes options by name, as {{lam: 0.8}}; got {given!r}")
         names = [each.name.removeprefix("mmr_") for each in fields(MMROptions)]
-        if unknown := sorted(set(given) - set(names)):
+        if unknown := sorted(map(str, set(given) - set(names))):
             raise ValueError(f"{where} takes {', '.join(names)}; got {', '.join(unknown)}")
         try:
             return MMROptions(**{f"mmr_{name}": value for name, value in given.items()})

@@ -20,6 +20,7 @@ import datasets
 from examples.eval import model as tiny
 from mmr_kernels.cli import app
 from mmr_kernels.evaluation import benchmarks, models, results
+from mmr_kernels.evaluation.run import _keep, folder_of
 from mmr_kernels.evaluation.samples import SampleFile
 
 DATA = Path(tiny.__file__).parent
@@ -213,6 +214,33 @@ def test_the_settings_are_the_releases() -> None:
 def test_bad_options(two_models: list[Path], tmp_path: Path, arguments: list[object], says: str) -> None:
     refused(evaluated(two_models[0], "--out", tmp_path, *arguments), says)
     assert not list(tmp_path.iterdir())
+
+
+def test_settings_of_a_run_that_never_sampled_are_forgotten(two_models: list[Path], tmp_path: Path) -> None:
+    """As one that found no memory for its model."""
+    file = folder_of(tmp_path, "model") / "settings.json"
+    _keep(file, {"backend": "vllm"})
+    _keep(file, {"backend": "hf"})
+    assert json.loads(file.read_text()) == {"backend": "hf"}
+    (file.parent / "aime24.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match="has samples with backend 'hf', not 'vllm'"):
+        _keep(file, {"backend": "vllm"})
+    for broken in ('{"backe', "[1]"):
+        file.write_text(broken)
+        with pytest.raises(ValueError, match=r"settings.json doesn't tell the settings of the samples beside it"):
+            _keep(file, {"backend": "vllm"})
+
+
+def test_each_model_has_a_folder_of_its_own_within_out(
+    two_models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two_models[0])
+    for name in (".", "../one", str(two_models[0])):
+        folder = folder_of(tmp_path, name)
+        assert folder.parent == tmp_path
+        assert folder.name.endswith("one")
+    same = evaluated(two_models[0], f"{two_models[0]}/", "--out", tmp_path)
+    refused(same, f"would share a folder in --out {tmp_path}")
 
 
 def refused(result: Any, says: str) -> None:

@@ -59,6 +59,12 @@ def test_pass_at_k_is_the_share_of_choices_with_a_right_one(samples: int) -> Non
             assert pass_at_k(np.array([correct]), samples, k)[0] == pytest.approx(expected)
 
 
+def test_pass_at_k_of_thousands_of_samples() -> None:
+    """C(4096, 2048) is more than a float holds."""
+    found = pass_at_k(np.array([0, 1, 3000]), 4096, 2048)
+    assert found == pytest.approx([0, 0.5, 1], abs=1e-9)
+
+
 def test_k_doubles_up_to_all() -> None:
     assert [powers(samples) for samples in (1, 2, 6, 16)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8, 16]]
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy import stats
 from typer.testing import CliRunner
 
 from mmr_kernels.cli import app
-from mmr_kernels.evaluation import results
+from mmr_kernels.evaluation import picture, results
 
 ONE = [[1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]
 OTHER = [[0, 0, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]]
@@ -33,6 +34,33 @@ def test_differences_are_paired_and_flips_are_majorities() -> None:
     assert found.measures["avg@4"] == pytest.approx(((others - ones).mean(), expected.low, expected.high))
     assert found.measures["truncated"] == (0, 0, 0)
     assert (found.gained, found.lost) == (2, 1), "half of the samples is not a majority"
+
+
+def test_names_are_printed_as_they_are(tmp_path: Path) -> None:
+    """Brackets are no markup, and no byte steers the terminal."""
+    names = ("runs/[/b]one", "runs/other[final]\x1b[31m")
+    paths = [tmp_path / name for name in ("a.json", "b.json")]
+    for path, correct, name in zip(paths, (ONE, OTHER), names, strict=True):
+        path.write_text(json.dumps(record(correct, model=name)))
+    result = CliRunner().invoke(app, ["eval", "--compare", *map(str, paths)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "runs/other[final]\ufffd[31m minus runs/[/b]one" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("models", "labels"),
+    [(("a/one", "b/other"), ("one", "other")), (("a/final", "b/final$x$"), ("final", r"final\$x\$")),
+     (("a/final", "b/final"), ("a/final", "b/final"))],
+)  # fmt: skip
+def test_models_of_one_name_are_told_apart_in_the_picture(
+    models: tuple[str, str], labels: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    legend = Figure.legend
+    monkeypatch.setattr(Figure, "legend", lambda *args, **kwargs: (drawn.extend(args[2]), legend(*args, **kwargs)))
+    picture.draw([record(ONE, model=models[0]), record(OTHER, model=models[1])], tmp_path / "plot.png")
+    assert drawn == [f"{line}@k, {label}" for label in labels for line in ("avg", "pass")]
 
 
 def test_samples_become_a_row_per_problem() -> None:
@@ -56,7 +84,7 @@ def test_samples_become_a_row_per_problem() -> None:
     [
         (record(OTHER, samples=2), "under the same settings; samples is 4 and 2"),
         (record(OTHER, max_new_tokens=32), "under the same settings; max_new_tokens is 16 and 32"),
-        (record(OTHER[:3]), "evaluated on other problems"),
+        (record(OTHER[:3]), "on the same problems; got 5 of aime24, and 3 of aime24, which are others"),
     ],
 )
 def test_what_is_not_to_be_compared(tmp_path: Path, second: dict[str, Any], says: str) -> None:
@@ -68,7 +96,13 @@ def test_what_is_not_to_be_compared(tmp_path: Path, second: dict[str, Any], says
     assert says in result.stderr
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": {"model": "m"}, "problems": []}'])
+LACKS_A_MEASURE = json.dumps(record(ONE)).replace("truncated", "cut")
+UNEVEN = json.dumps(record([[1, 1, 0, 0], [1]]))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"settings": {"model": "m"}, "problems": []}', LACKS_A_MEASURE, UNEVEN]
+)
 def test_what_is_no_result(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     result = CliRunner().invoke(app, ["eval", "--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")])

@@ -129,6 +129,16 @@ def test_advantages_are_the_ops_and_those_of_none_openrlhfs(estimator: str, meth
         assert len(made[0].info["mmr/reward_after"]) == len(made[0].index)
 
 
+def test_settings_are_as_before_where_a_step_fails() -> None:
+    module = experience_maker()
+    Adapter({}).hook(module)
+    penalize, made = module.apply_length_penalties, maker(module, "group_norm")
+    made.kl_ctl = None
+    with pytest.raises(AttributeError):
+        made.compute_advantages_and_returns(experiences())
+    assert (made.args.algo.advantage.estimator, module.apply_length_penalties) == ("group_norm", penalize)
+
+
 def test_what_is_wrong_is_named() -> None:
     with pytest.raises(ValueError, match=r"MMR_OPTIONS takes method, .* got lamb"):
         Adapter({"lamb": 1})

@@ -121,6 +121,14 @@ def test_what_is_wrong_is_named(changed: dict[str, Any], mmr: dict[str, Any], wo
         slime.post_process(args, SAMPLES)
 
 
+@pytest.mark.parametrize(("mmr", "words"), [([1], r"options by name, .* got \[1\]"), ({1: 2}, "got 1")])
+def test_options_that_are_no_mapping_of_names(mmr: Any, words: str) -> None:
+    args = arguments()
+    args.mmr = mmr
+    with pytest.raises((TypeError, ValueError), match=words):
+        slime.post_process(args, SAMPLES)
+
+
 def test_a_sample_without_a_group_is_an_error() -> None:
     with pytest.raises(ValueError, match="sample 1 of the step has none"):
         slime.post_process(arguments(), [SAMPLES[0], Sample([1, 2], 1, 0.0, None)])

@@ -257,6 +257,7 @@ def test_an_embedder_of_texts_reads_the_policys_tokens() -> None:
     ("options", "words"),
     [
         (["+algorithm.mmr.lamb=1"], "algorithm.mmr takes method, lam, .*; got lamb"),
+        (["+algorithm.mmr=lam"], "algorithm.mmr takes options by name, as {lam: 0.8}; got 'lam'"),
         (["+algorithm.mmr.lam=2"], r"algorithm.mmr: mmr_lam must lie in \[0, 1\], got 2"),
         (["+algorithm.mmr.method=mrr"], "algorithm.mmr: mmr_method must be one of 'mmr', .* got 'mrr'"),
         (["+algorithm.mmr.embedder=policy"], "embedder 'policy' takes the policy"),
@@ -264,7 +265,7 @@ def test_an_embedder_of_texts_reads_the_policys_tokens() -> None:
     ],
 )
 def test_a_bad_option_is_an_error_before_any_worker_starts(options: list[str], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         v1_trainer(*options)
 
 

@@ -97,7 +97,7 @@ def _started(missing: list[str], wrapped: Any, trainer: Any, args: Any, kwargs: 
     from omegaconf import OmegaConf
 
     section = trainer.config.algorithm.get("mmr", None) or {}
-    _run = Run(section if isinstance(section, dict) else OmegaConf.to_container(section, resolve=True), trainer)
+    _run = Run(OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else section, trainer)
     logger.info("mmr_kernels makes the advantages of this run, with %s", _run.options)
 
 

@@ -24,6 +24,7 @@ from study.simulation.points import Point, at_random
 from study.simulation.running import steps_to_parts
 
 RESULTS = Path("study/results/random-settings.jsonl")
+SETTINGS, SEEDS = 300, 48
 #: The rate of ``advice.py`` for ascent; for Adam as much more than that of ``methods.py``.
 RANDOM_RATES: dict[Name, float] = {"ascent": RATE, "adam": RATE / RATES["ascent"] * RATES["adam"]}
 
@@ -76,7 +77,7 @@ def main(
     if quick:
         run(None, 2, 8)
     else:
-        run(results, 300, 48)
+        run(results, SETTINGS, SEEDS)
 
 
 if __name__ == "__main__":

@@ -168,7 +168,9 @@ def advantages(
         )  # fmt: skip
         if isinstance(result, Tensor):
             return result.view_as(rewards)
-        assert dials is not None and result.advantages is not None and result.signal is not None
+        assert dials is not None
+        assert result.advantages is not None
+        assert result.signal is not None
         dials.update(result.signal.view(len(rewards), -1, 2).sum(1))
         return result.advantages.view_as(rewards)
     if not arm.shared_prompts:

@@ -33,9 +33,10 @@ class Family:
     Args:
         shares: (K,) probability of each way at the start, all positive, sum 1.
         success: (K,) chance that a completion of the way is right: its expected reward.
-        first_tokens: (K,) numbers from 0 on, or empty. Ways that begin with one token share a logit, which is added to their own.
-        lengths: (K,) tokens, or empty. A completion's gradient is divided by its length, as ``loss_type: grpo`` does, in
-            units of the shortest: all that tells ways apart is in one token of each.
+        first_tokens: (K,) numbers from 0 on, or empty. Ways that begin with one token share a logit, which is added to
+            their own.
+        lengths: (K,) tokens, or empty. A completion's gradient is divided by its length, as ``loss_type: grpo`` does,
+            in units of the shortest: all that tells ways apart is in one token of each.
     """
 
     shares: tuple[float, ...]
@@ -135,8 +136,8 @@ TRAINED = {
     "single": (Family((0.109, 0.3, 0.25, 0.25, *[0.02275] * 4), (1.0, *[0.0] * 7)), Setting(within=1.0, across=0.34)),
 }
 
-#: A rare best way of eleven tokens, as "(70+15)=85" has, that begins like two common errors, and others of three: to push
-#: the errors down pushes its first token down, and all that is paid for it counts 3 / 11.
+#: A rare best way of eleven tokens, as "(70+15)=85" has, that begins like two common errors, and others of three: to
+#: push the errors down pushes its first token down, and all that is paid for it counts 3 / 11.
 SHARED_TOKENS = Family(
     (0.05, 0.5, 0.1, 0.1, *[0.0625] * 4),
     (0.9, 0.4, 0.0, 0.0, *[0.29] * 4),

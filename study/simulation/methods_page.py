@@ -6,27 +6,27 @@ python -m study.simulation.methods_page > study/methods.md
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
 from scipy import stats
 
-from study.results_file import Row
+from study.results_file import ResultsFile, Row
 from study.simulation import intervals, methods, random_settings
 from study.simulation.arms import METHODS
 from study.simulation.map import HEADLINE
 from study.simulation.optimisers import OPTIMISERS
-from study.simulation.running import STEPS
 from study.training.comparisons import line
 
-HEADER = """# Every method in the simulation
+HEADER = f"""# Every method in the simulation
 
 `python -m study.simulation.methods_page > study/methods.md` makes this page from [the rows](results/methods.jsonl) of
-`python -m study.simulation.methods` and [those](results/random-settings.jsonl) of `python -m study.simulation.random_settings`;
-[simulation.md](simulation.md) says what was run and what it shows. Numbers are an arm's median steps over plain GRPO's, below 1 is
-better; brackets hold 95 % intervals. A run cut off counts with the steps that it had: ≥ where half of the arm's runs were, or more,
-≤ where half of GRPO's were, *neither* where both. A mean over families is geometric, and counts them so.
+`python -m study.simulation.methods` and [those](results/random-settings.jsonl) of
+`python -m study.simulation.random_settings`; [simulation.md](simulation.md) says what was run and what it shows.
+Numbers are an arm's median steps over plain GRPO's, below 1 is better; brackets hold 95 % intervals over seeds. A run
+cut off counts with its {methods.CUT_OFF} steps: ≥ where half of the arm's runs were, or more, ≤ where half of GRPO's
+were, *neither* where both. A mean over families is geometric, and counts such ratios as they are.
 """
 
 
@@ -41,8 +41,24 @@ class Mean(NamedTuple):
         return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
+def merged(rows: Iterable[Row]) -> list[Row]:
+    """One row per variant, family and optimiser, of the blocks of seeds that all rows of the variant have."""
+    blocks: dict[tuple[str, str, str], dict[tuple[int, int], Row]] = {}
+    for row in rows:
+        blocks.setdefault((row["variant"], row["family"], row["optimiser"]), {})[tuple(row["seeds"])] = row["steps"]
+    found = []
+    for key, steps in blocks.items():
+        common = set.intersection(*(set(other) for name, other in blocks.items() if name[0] == key[0]))
+        parts = [steps[block] for block in sorted(common)]
+        if parts:
+            joined = {arm: {part: [each for steps in parts for each in steps[arm][part]] for part in parts[0][arm]}
+                      for arm in parts[0]}  # fmt: skip
+            found.append({"variant": key[0], "family": key[1], "optimiser": key[2], "steps": joined})
+    return found
+
+
 def chosen(rows: Iterable[Row], variant: str, optimiser: str | None = None, without: tuple[str, ...] = ()) -> list[Row]:
-    """Rows of a variant, of one optimiser or of both."""
+    """Merged rows of a variant, of one optimiser or of both."""
     return [row for row in rows if row["variant"] == variant and row["optimiser"] in (optimiser or OPTIMISERS)
             and row["family"] not in without]  # fmt: skip
 
@@ -115,7 +131,8 @@ def frequency(rows: list[Row], optimiser: str, arm: str) -> Frequency:
     ratios = np.array([each["ratio"] for each in found])
     return Frequency(
         len(found), sum(each["high"] < 1 for each in found), sum(each["low"] > 1 for each in found),
-        int((ratios <= 1 - HEADLINE).sum()), float(np.median(ratios)), float(np.quantile(ratios, 0.9)), float(ratios.max()),
+        int((ratios <= 1 - HEADLINE).sum()), float(np.median(ratios)), float(np.quantile(ratios, 0.9)),
+        float(ratios.max()),
     )  # fmt: skip
 
 
@@ -128,6 +145,7 @@ def table(title: str, columns: Iterable[str], cells: Callable[[str], list[str]],
 
 def page(rows: list[Row], settings: list[Row], cut_off: int) -> str:
     """All tables of the rows that there are."""
+    rows = merged(rows)
     arms = list(rows[0]["steps"])
     families = list(dict.fromkeys(row["family"] for row in rows))
     base = chosen(rows, methods.BASE)
@@ -151,12 +169,12 @@ def page(rows: list[Row], settings: list[Row], cut_off: int) -> str:
             )
             lines += table(title, families, lambda arm, some=some, part=part: [  # type: ignore[misc]
                 ratio(row, arm, part, cut_off) for row in some], arms)  # fmt: skip
-    variants = [variant for variant in methods.VARIANTS if chosen(rows, variant)]
-    few = len(chosen(rows, variants[-1])[0]["steps"]["grpo"]["0.9"])
+    variants = [variant for variant in methods.VARIANTS if all(chosen(rows, variant, each) for each in OPTIMISERS)]
     for name in OPTIMISERS:
-        parts = [(chosen(rows, variant, name), "0.9") for variant in variants]
-        lines += table(f"{name}, mean over families to 90 %, {few} seeds but in the first column",
-                       variants, means(parts), arms)  # fmt: skip
+        some = [chosen(rows, variant, name) for variant in variants]
+        counts = [f"{variant} ({len(each)} families, {len(each[0]['steps']['grpo']['0.9'])} seeds)"
+                  for variant, each in zip(variants, some, strict=True)]  # fmt: skip
+        lines += table(f"{name}, mean over families, 90 %", counts, means([(each, "0.9") for each in some]), arms)
     for name in OPTIMISERS:
         lines += table(
             f"{name}, {len(settings)} random settings",
@@ -167,11 +185,11 @@ def page(rows: list[Row], settings: list[Row], cut_off: int) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(quick: Annotated[bool, typer.Option("--quick", help="Of the rows of the quick runs.")] = False) -> None:
     """Print the page."""
-    rows = methods.rows_file(methods.RESULTS, methods.SEEDS, methods.SEEDS_OF_VARIANTS, STEPS).rows()
-    settings = random_settings.rows_file(random_settings.RESULTS, random_settings.SEEDS).rows()
-    print(page(rows, settings, STEPS))
+    paths = (methods.QUICK, random_settings.QUICK) if quick else (methods.RESULTS, random_settings.RESULTS)
+    rows, settings = (ResultsFile(path).rows() for path in paths)
+    print(page(rows, settings, methods.CUT_OFF))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""``python -m study.simulation.random_settings``: how often each method helps and hurts, over the settings of ``advice.py``.
+"""``python -m study.simulation.random_settings``: how often each method helps and hurts.
 
-As there: 48 seeds, a rate of 1, at most 333 steps; and by Adam. Goes on where an interrupted run stopped.
+Over the settings of ``advice.py``, and as there: 48 seeds, a rate of 1, at most 333 steps; and by Adam. Goes on where an
+interrupted run stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from study.simulation.optimisers import OPTIMISERS, RATES, Name
 from study.simulation.points import Point, at_random
 from study.simulation.running import steps_to_parts
 
-RESULTS = Path("study/results/random-settings.jsonl")
+RESULTS, QUICK = Path("study/results/random-settings.jsonl"), Path("runs/study-quick/random-settings.jsonl")
 SETTINGS, SEEDS = 300, 48
 #: The rate of ``advice.py`` for ascent; for Adam as much more than that of ``methods.py``.
 RANDOM_RATES: dict[Name, float] = {"ascent": RATE, "adam": RATE / RATES["ascent"] * RATES["adam"]}
@@ -69,15 +70,14 @@ def run(path: Path | None, settings: int, seeds: int) -> list[Row]:
 
 
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Two settings with eight seeds, nothing kept.")] = False,
-    results: Annotated[Path, typer.Option(help="JSON Lines: rows are written to this file.")] = RESULTS,
+    quick: Annotated[bool, typer.Option("--quick", help="Two settings, four seeds, under runs/study-quick.")] = False,
 ) -> None:
-    """Run every method on 300 random settings."""
+    """Run every method on 300 random settings; rows go to study/results/random-settings.jsonl."""
     torch.set_num_threads(1)
     if quick:
-        run(None, 2, 8)
+        run(QUICK, 2, 4)
     else:
-        run(results, SETTINGS, SEEDS)
+        run(RESULTS, SETTINGS, SEEDS)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def drawn(runs: int = 5) -> tuple[Tensor, Tensor]:
 
 
 def test_dials_are_the_packages() -> None:
-    """Each run's as a ``SignalDial`` of its own has it: batches without variance, some that are not finite, signals below 0."""
+    """Each run's as a ``SignalDial`` of its own has it: no variance, numbers that are not finite, signals below 0."""
     signals = torch.randn(30, 4, 2, generator=torch.Generator().manual_seed(0)).mul(0.05).add(torch.tensor([0.02, 0.5]))
     signals[0, 0], signals[:3, 1], signals[5, 2] = 0.0, torch.nan, torch.inf
     dials, alone = Dials(4), [SignalDial() for _ in range(4)]
@@ -142,28 +142,31 @@ def few_rows(path: Path | None, monkeypatch: pytest.MonkeyPatch) -> list[methods
     monkeypatch.setattr(methods, "PLACED", {name: PLACED[name] for name in ("one-way", "shared tokens")})
     monkeypatch.setattr(methods, "METHODS", {name: METHODS[name] for name in ("grpo", "share", "entropy 0.1")})
     monkeypatch.setattr(methods, "VARIANTS", {methods.BASE: {}, "groups of 4": methods.VARIANTS["groups of 4"]})
-    return methods.run(path, 8, 4, 120)
+    return methods.run(path, [((methods.BASE,), (0, 4)), (("groups of 4",), (0, 2)), ((methods.BASE,), (4, 8))], 120)
 
 
 def test_rows_are_kept_and_make_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "methods.jsonl"
     rows = few_rows(path, monkeypatch)
     kept = path.read_text().splitlines()
-    assert len(kept) == 1 + 8
+    assert len(kept) == 1 + 12
     path.write_text("\n".join(kept[:4]) + "\n" + kept[4][:30])  # killed while it wrote
     assert few_rows(path, monkeypatch) == rows
     assert path.read_text().splitlines()[1:] == kept[1:]
     family = steps_to_target(FAMILIES["one-way"], METHODS["share"], PLAIN, list(range(8)), steps=120)
-    assert rows[0]["steps"]["share"]["0.9"] == family.tolist()
+    assert methods_page.merged(rows)[0]["steps"]["share"]["0.9"] == family.tolist()
+    assert len(methods_page.merged(rows[:-1])[0]["steps"]["share"]["0.9"]) == 4  # a block that one family lacks
 
     settings = [{"number": 0, "point": {}, **random_settings.measure(Point(share=0.2), 8)}]
     page = methods_page.page(rows, settings, 120)
     assert "| share |" in page
-    primary = methods_page.geometric_mean(methods_page.chosen(rows, methods.BASE), "share", "0.9", 120)
+    primary = methods_page.geometric_mean(
+        methods_page.chosen(methods_page.merged(rows), methods.BASE), "share", "0.9", 120
+    )
     by_hand = [
         np.median(np.array(row["steps"]["share"]["0.9"], float))
         / np.median(np.array(row["steps"]["grpo"]["0.9"], float))
-        for row in rows
+        for row in methods_page.merged(rows)
         if row["variant"] == methods.BASE and row["family"] == "one-way"
     ]
     assert primary.value == pytest.approx(

@@ -127,14 +127,20 @@ study-quick: $(READY)
 	$(BIN)/python -m study.published
 	$(BIN)/python -m study.simulation.table --quick
 	$(BIN)/python -m study.simulation.map --quick
+	$(BIN)/python -m study.simulation.methods --quick
+	$(BIN)/python -m study.simulation.random_settings --quick
+	$(BIN)/python -m study.simulation.methods_page --quick
 	$(BIN)/python -m study.training.train quick --results runs/study-quick/runs.jsonl
 
-# All of it, hours on two cores; rows of the map, the advice and the training that are in study/results are kept.
+# All of it, hours on two cores; rows of the map, the advice, the methods and the training that are in study/results are kept.
 study: $(READY)
 	$(BIN)/python -m study.published
 	$(BIN)/python -m study.simulation.table --results study/results/simulation.jsonl
 	$(BIN)/python -m study.simulation.map --results study/results/map.jsonl --plot study/results/map.png
 	$(BIN)/python -m study.simulation.advice --results study/results/advice.jsonl
+	$(BIN)/python -m study.simulation.methods
+	$(BIN)/python -m study.simulation.random_settings
+	$(BIN)/python -m study.simulation.methods_page > study/methods.md
 	$(BIN)/python -m study.training.placement --results study/results/placement.jsonl
 	$(BIN)/python -m study.training.train pilots
 	$(BIN)/python -m study.training.train study

@@ -15,6 +15,19 @@ from mmr_kernels.reference.methods import widest
 from mmr_kernels.schedule import check_positive
 
 
+def averaged(before: Tensor, batch: Tensor, weight: float) -> Tensor:
+    """(…, 2) averages of T and V and one more batch; the first is taken as it is, one that isn't finite moves nothing."""
+    moved = (weight * batch + (1 - weight) * before).where(before.isfinite(), batch)
+    return moved.where(batch.isfinite().all(-1, keepdim=True), before)
+
+
+def opening(averages: Tensor, threshold: float) -> Tensor:
+    """(…) float32: d = clip(1 − e / threshold, 0, 1) of (…, 2) averages; 0 where V is 0 or not known yet."""
+    explained, variance = averages.unbind(-1)
+    dial = 1 - explained / variance.where(variance > 0, 1.0) / threshold
+    return dial.clamp(0, 1).where(variance > 0, 0.0).to(torch.float32)
+
+
 class SignalDial:
     """A diversity for ``method="share"``, or "mmr" with ``first_pick="score"``, driven by the signal over batches.
 
@@ -72,16 +85,12 @@ class SignalDial:
         if signal.is_cpu and bool((signal[..., 1] < 0).any()):
             raise ValueError(f"signal must hold V, a sum of squares, of at least 0; got {signal[..., 1].min():g}")
         batch = signal.to(self._averages.dtype).reshape(-1, 2).sum(0)
-        before = self._averages
-        moved = (self.weight * batch + (1 - self.weight) * before).where(before.isfinite(), batch)
-        before.copy_(moved.where(batch.isfinite().all(), before))
+        self._averages.copy_(averaged(self._averages, batch, self.weight))
 
     @property
     def value(self) -> Tensor:
         """The diversity, a float32 tensor of no dimension; 0 before any batch in which rewards of a group differ."""
-        explained, variance = self._averages.unbind()
-        dial = 1 - explained / variance.where(variance > 0, 1.0) / self.threshold
-        return dial.clamp(0, 1).where(variance > 0, 0.0).to(torch.float32)
+        return opening(self._averages, self.threshold)
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: numbers, as JSON takes them; ``averages`` are read, and None before the first batch."""

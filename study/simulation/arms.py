@@ -8,16 +8,19 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from mmr_kernels import mmr_advantages, mmr_reweight
+from mmr_kernels import SignalDial, mmr_advantages, mmr_reweight
+from mmr_kernels.dial import averaged, opening
 from mmr_kernels.schedule import LinearSchedule
 from study.simulation.families import Setting
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One training method; the fields are those of ``mmr_advantages`` but the last four.
+    """One training method; the fields are those of ``mmr_advantages`` but the last six.
 
     Args:
+        labels: clusters are the ways themselves, as a verifier that yields the answer gives them.
+        dial: diversity is that of the package's ``SignalDial``, one for each run.
         shared_prompts: with scope "batch": completions of different prompts are as alike as those of one; else only
             completions of one prompt are alike at all.
         random_similarity: a control: ways are shuffled within the scope before similarity is taken, so that its values
@@ -26,13 +29,16 @@ class Arm:
         fade: diversity goes in a straight line from ``diversity`` to 0 over this share of the run; 0 keeps it.
     """
 
-    method: Literal["mmr", "smi", "none"] = "mmr"
+    method: Literal["mmr", "smi", "share", "unique", "partition", "dpp", "none"] = "mmr"
     lam: float | Literal["sigmoid"] = "sigmoid"
     first_pick: Literal["reward", "score"] = "reward"
     scope: Literal["group", "batch"] = "group"
     scale: Literal["group", "none"] = "group"
     degenerate: Literal["reweight", "zero"] = "reweight"
     diversity: float = 1.0
+    threshold: float | None = None
+    labels: bool = False
+    dial: bool = False
     shared_prompts: bool = True
     random_similarity: bool = False
     entropy_bonus: float = 0.0
@@ -41,6 +47,8 @@ class Arm:
     def __post_init__(self) -> None:
         if self.scope == "batch" and self.degenerate == "zero":
             raise ValueError("degenerate='zero' is simulated with scope='group' alone")
+        if self.scope == "batch" and self.dial:
+            raise ValueError("the dial is simulated with scope='group' alone")
 
     def diversity_at(self, progress: float) -> float:
         """The dial at a point of training, 0 at its start and 1 at its end."""
@@ -58,6 +66,23 @@ ARMS = {
     "smi": Arm(method="smi"),
     "entropy": Arm(method="none", entropy_bonus=0.1),
     "random": Arm(random_similarity=True),
+}
+
+#: Every method of docs/methods.md, and the control to beat: the arms of ``methods.py``.
+METHODS = {
+    "grpo": ARMS["grpo"],
+    "mmr": ARMS["mmr"],
+    "score": ARMS["score"],
+    "score, dial": Arm(first_pick="score", dial=True),
+    "share": Arm(method="share", diversity=0.0),
+    "share, d = 1": Arm(method="share"),
+    "share, dial": Arm(method="share", dial=True),
+    "unique": Arm(method="unique"),
+    "smi": ARMS["smi"],
+    "partition, labels": Arm(method="partition", labels=True),
+    "partition, threshold": Arm(method="partition", threshold=0.5),
+    "dpp": Arm(method="dpp"),
+    **{f"entropy {bonus:g}": Arm(method="none", entropy_bonus=bonus) for bonus in (0.03, 0.1, 0.3)},
 }
 
 #: Settings of MMR beside the published ones.
@@ -82,8 +107,32 @@ def similarity_of(ways: Tensor, setting: Setting) -> Tensor:
     return similarity
 
 
+class Dials:
+    """``SignalDial`` for many runs at once: one pair of averages per run, (S, 2)."""
+
+    def __init__(self, runs: int) -> None:
+        self.dial = SignalDial()
+        self.averages = torch.full((runs, 2), torch.nan, dtype=torch.float64)
+
+    def update(self, signal: Tensor) -> None:
+        """Take in a batch of each run: its sums of T and V, (S, 2)."""
+        self.averages = averaged(self.averages, signal.double(), self.dial.weight)
+
+    def value(self) -> Tensor:
+        """(S,) diversities."""
+        return opening(self.averages, self.dial.threshold)
+
+
 def advantages(
-    arm: Arm, setting: Setting, ways: Tensor, rewards: Tensor, progress: float, shuffle: Tensor | None = None
+    arm: Arm,
+    setting: Setting,
+    ways: Tensor,
+    rewards: Tensor,
+    progress: float,
+    shuffle: Tensor | None = None,
+    *,
+    seen: Tensor | None = None,
+    dials: Dials | None = None,
 ) -> Tensor:
     """Advantages of one step of many runs at once: the groups of all runs go into one call.
 
@@ -91,6 +140,8 @@ def advantages(
         ways, rewards: (S, prompts · group_size), one row per run.
         progress: where in training the step is, from 0 to 1.
         shuffle: (S, prompts · group_size) uniforms, for ``random_similarity``.
+        seen: like ``ways``: those that the embedder takes completions for; the ways themselves without it.
+        dials: for ``dial``; they take in this step's signal.
 
     Returns:
         (S, prompts · group_size) float32.
@@ -98,20 +149,30 @@ def advantages(
     groups = rewards.reshape(-1, setting.group_size)
     if arm.method == "none":
         return cast(Tensor, mmr_advantages(groups, method="none", scale=arm.scale)).view_as(rewards)
-    diversity = arm.diversity_at(progress)
+    diversity: float | Tensor = arm.diversity_at(progress)
     # Scope "batch" has one batch per run: its rows are the scopes of a reweighting, and groups come after.
     scopes = groups.shape if arm.scope == "group" else rewards.shape
-    rows = ways.reshape(scopes)
+    rows = (ways if seen is None else seen).reshape(scopes)
     if arm.random_similarity:
         assert shuffle is not None
         rows = rows.gather(1, shuffle.reshape(scopes).argsort(1))
     similarity = similarity_of(rows, setting)
     if arm.scope == "group":
+        if arm.dial:
+            assert dials is not None
+            diversity = dials.value().repeat_interleave(setting.prompts)
         result = mmr_advantages(
-            groups, similarity=similarity, method=arm.method, lam=arm.lam, first_pick=arm.first_pick,
-            diversity=diversity, scale=arm.scale, degenerate=arm.degenerate,
+            groups, similarity=similarity, labels=ways.view_as(groups) if arm.labels else None, method=arm.method,
+            lam=arm.lam, first_pick=arm.first_pick, diversity=diversity, threshold=arm.threshold, scale=arm.scale,
+            degenerate=arm.degenerate, return_details=arm.dial,
         )  # fmt: skip
-        return cast(Tensor, result).view_as(rewards)
+        if isinstance(result, Tensor):
+            return result.view_as(rewards)
+        assert dials is not None
+        assert result.advantages is not None
+        assert result.signal is not None
+        dials.update(result.signal.view(len(rewards), -1, 2).sum(1))
+        return result.advantages.view_as(rewards)
     if not arm.shared_prompts:
         prompt = torch.arange(setting.prompts).repeat_interleave(setting.group_size)
         similarity *= prompt.unsqueeze(0) == prompt.unsqueeze(1)

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 WAYS = 8
 PART = 0.9  # of the best reachable reward: the target
+
+
+class Ways(NamedTuple):
+    """A family as a policy's gradient needs it.
+
+    Args:
+        success: (K,) float32.
+        weight: (K,) float32 or None: what an advantage counts, for division by length.
+        tokens: (K,) int64 or None: the first token of each way.
+    """
+
+    success: Tensor
+    weight: Tensor | None
+    tokens: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -18,10 +33,16 @@ class Family:
     Args:
         shares: (K,) probability of each way at the start, all positive, sum 1.
         success: (K,) chance that a completion of the way is right: its expected reward.
+        first_tokens: (K,) numbers from 0 on, or empty. Ways that begin with one token share a logit, which is added to
+            their own.
+        lengths: (K,) tokens, or empty. A completion's gradient is divided by its length, as ``loss_type: grpo`` does,
+            in units of the shortest: all that tells ways apart is in one token of each.
     """
 
     shares: tuple[float, ...]
     success: tuple[float, ...]
+    first_tokens: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.shares) != len(self.success):
@@ -30,14 +51,30 @@ class Family:
             raise ValueError(f"shares must be positive and sum to 1, got {self.shares}")
         if not all(0 <= chance <= 1 for chance in self.success):
             raise ValueError(f"success must lie in [0, 1], got {self.success}")
+        for name, given in (("first_tokens", self.first_tokens), ("lengths", self.lengths)):
+            if len(given) not in (0, len(self.shares)):
+                raise ValueError(f"{name} must have {len(self.shares)} entries, as shares has, or none; got {given}")
 
     def logits(self) -> Tensor:
         """(K,) float64: the softmax policy of these shares."""
         return torch.tensor(self.shares, dtype=torch.float64).log()
 
-    def target(self) -> float:
+    def parameters(self) -> Tensor:
+        """(K + tokens,) float64: the logits of the ways, and of first tokens, 0 at the start."""
+        return torch.cat([self.logits(), torch.zeros(max(self.first_tokens, default=-1) + 1, dtype=torch.float64)])
+
+    def ways(self) -> Ways:
+        """As tensors."""
+        shortest = min(self.lengths, default=1)
+        return Ways(
+            torch.tensor(self.success, dtype=torch.float32),
+            torch.tensor([shortest / length for length in self.lengths]) if self.lengths else None,
+            torch.tensor(self.first_tokens) if self.first_tokens else None,
+        )
+
+    def target(self, part: float = PART) -> float:
         """The expected reward to reach: a part of the best that any policy over these ways has."""
-        return PART * max(self.success)
+        return part * max(self.success)
 
 
 @dataclass(frozen=True)
@@ -49,6 +86,7 @@ class Setting:
         within, across: similarity of two completions of one way, and of two ways; ``within`` is not below ``across``.
         noise: standard deviation of uniform noise, independent for each completion, added to its reward.
         graded: the reward is the way's success itself instead of 1 with that chance and 0 else.
+        mistaken: the chance that the embedder takes a completion for one of a way drawn evenly from all.
     """
 
     prompts: int = 8
@@ -57,6 +95,7 @@ class Setting:
     across: float = 0.3
     noise: float = 0.0
     graded: bool = False
+    mistaken: float = 0.0
 
 
 def beside(first: tuple[float, ...]) -> tuple[float, ...]:
@@ -84,4 +123,31 @@ FAMILIES = {
     "one-way": Family(beside((0.3,)), (0.6, *[0.0] * 7)),
     "four-equal": Family(beside((0.15, 0.1, 0.05, 0.03)), (*[0.5] * 4, *[0.0] * 4)),
     "graded": Family((0.05, 0.08, 0.1, 0.12, 0.14, 0.16, 0.17, 0.18), (0.9, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)),
+}
+
+#: The trained families of study/README.md as exact policies: its shares, errors of arithmetic as four ways that pay
+#: nothing; equal texts, and the lexical embedder's mean similarity of two ways (results/placement.jsonl).
+TRAINED = {
+    "crowded": (
+        Family((0.045, 0.495, *[0.15] * 3, *[0.0025] * 4), (1.0, 0.4, *[0.0] * 7)),
+        Setting(within=1.0, across=0.35),
+    ),
+    "hidden": (Family((0.027, 0.964, *[0.00225] * 4), (1.0, 0.4, *[0.0] * 4)), Setting(within=1.0, across=0.71)),
+    "single": (Family((0.109, 0.3, 0.25, 0.25, *[0.02275] * 4), (1.0, *[0.0] * 7)), Setting(within=1.0, across=0.34)),
+}
+
+#: A rare best way of eleven tokens, as "(70+15)=85" has, that begins like two common errors, and others of three: to
+#: push the errors down pushes its first token down, and all that is paid for it counts 3 / 11.
+SHARED_TOKENS = Family(
+    (0.05, 0.5, 0.1, 0.1, *[0.0625] * 4),
+    (0.9, 0.4, 0.0, 0.0, *[0.29] * 4),
+    first_tokens=(0, 1, 0, 0, 2, 2, 3, 3),
+    lengths=(11, *[3] * 7),
+)
+
+#: All, with the similarities that their completions have.
+PLACED = {
+    **{name: (family, Setting()) for name, family in FAMILIES.items()},
+    **TRAINED,
+    "shared tokens": (SHARED_TOKENS, Setting()),
 }

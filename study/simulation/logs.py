@@ -10,7 +10,7 @@ from mmr_kernels.integrations.scored import Scored, score
 from study.simulation import policy
 from study.simulation.arms import Arm, similarity_of
 from study.simulation.families import Family, Setting
-from study.simulation.running import RATE, Draws, draw, one_step
+from study.simulation.running import RATE, Draws, draw, gradient
 
 
 def batch_metrics(ways: Tensor, rewards: Tensor, setting: Setting) -> dict[str, Tensor]:
@@ -50,16 +50,16 @@ def logged(
     Returns:
         Metrics, (steps,) each, averaged over the seeds that have one; and (steps + 1,) the expected reward.
     """
-    success = torch.tensor(family.success, dtype=torch.float32)
-    exact = success.to(torch.float64)
+    ways = family.ways()
+    exact = ways.success.to(torch.float64)
     logits = family.logits().expand(len(seeds), -1).clone()
-    block = Draws(seeds, setting.prompts * setting.group_size, setting.noise > 0, shuffle=False).block(steps)
+    block = Draws(seeds, arm, setting).block(steps)
     rows: list[dict[str, Tensor]] = []
     expected = [policy.expected_reward(logits, exact).mean()]
     for step in range(steps):
         drawn = {stream: numbers[step] for stream, numbers in block.items()}
-        found = batch_metrics(*draw(logits, drawn, setting, success), setting)
+        found = batch_metrics(*draw(logits, drawn, setting, ways.success), setting)
         rows.append({name: value.nanmean() for name, value in found.items()})
-        logits = one_step(logits, drawn, arm, setting, success, rate, 0.0)
+        logits = logits + rate * gradient(logits, drawn, arm, setting, ways, 0.0)
         expected.append(policy.expected_reward(logits, exact).mean())
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}, torch.stack(expected)

@@ -22,8 +22,8 @@ EPS = 1e-4
 
 def known(arm: Arm, setting: Setting) -> bool:
     """Whether the closed form covers these."""
-    other = arm.method == "smi" or arm.scope == "batch" or arm.random_similarity or arm.entropy_bonus > 0
-    return not (other or setting.graded or setting.noise)
+    other = arm.method not in ("mmr", "none") or arm.scope == "batch" or arm.random_similarity
+    return not (other or arm.dial or arm.entropy_bonus or setting.graded or setting.noise or setting.mistaken)
 
 
 def drift(p: Tensor, success: Tensor, arm: Arm, setting: Setting, progress: float = 0.0) -> Tensor:

@@ -54,8 +54,8 @@ def pass_at_k(correct: np.ndarray, samples: int, k: int) -> np.ndarray:
         samples: n.
         k: at most n.
     """
-    failed: np.ndarray = stats.hypergeom.pmf(0, samples, correct, k)  # the quotient, which overflows for large n
-    return 1 - failed
+    # The quotient, which overflows for large n when it is made of binomials.
+    return 1 - np.asarray(stats.hypergeom.pmf(0, samples, correct, k))
 
 
 def powers(samples: int) -> list[int]:

@@ -77,7 +77,7 @@ class Adapter:
         group_ids = rows[order] // maker.strategy.args.rollout.n_samples_per_prompt
         call = functools.partial(score, rewards, torch.cat(vectors)[order], group_ids=group_ids, **decided)
         scored, found = score_batch(self.options, call, rewards, group_ids, progress=0.0, state=self.state)
-        parts = scored.advantages[order.argsort()].split([len(each.index) for each in experiences])
+        parts = torch.split(scored.advantages[order.argsort()], [len(each.index) for each in experiences])
         for each, part in zip(experiences, parts, strict=True):
             each.rewards = part
             each.info |= {name: torch.full_like(part, value) for name, value in found.items() if value == value}

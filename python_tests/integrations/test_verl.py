@@ -312,7 +312,7 @@ def test_the_dial_follows_the_signal_of_batches_before_and_survives_a_checkpoint
         "+algorithm.mmr.diversity=signal",
         f"trainer.default_local_dir={tmp_path}",
     ]
-    rewards = {"a_1_0": 0.0, "b_c_1_0": 1.0}  # so that likeness tells little of them
+    rewards = {"a_2_1": 0.5, "b_c_2_0": 1.0}  # so that likeness tells a little of them: the dial is a quarter open
     rows = [Row(row.key, rewards.get(row.key, row.reward), row.ids, row.own, row.padding) for row in ROWS]
     dial = SignalDial()
     result = expected_result(rows, method="share", diversity=dial.value)

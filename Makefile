@@ -29,12 +29,12 @@ demo-eval: $(READY)
 # All that CI runs: style, types, the suite, and the op's suite once more in Triton's interpreter, on the CUDA
 # kernel's emulator, and under the sanitizers.
 test: check
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 	$(MAKE) test-triton test-emulator sanitize
 
 # The Triton kernel without a GPU: the op's suite in the interpreter, on few examples, for it is slow.
 test-triton: $(READY)
-	TRITON_INTERPRET=1 $(BIN)/pytest --backend=triton --hypothesis-profile=slow -n 2 $(OP_SUITE)
+	TRITON_INTERPRET=1 $(BIN)/pytest --backend=triton --hypothesis-profile=slow -n 2 --dist worksteal $(OP_SUITE)
 
 # On a machine with a GPU: the op's suite on the device, then graphs, streams, syncs and torch.compile. With PYTHON as it
 # is, in which the modules are built (`make gpu-check` does that); on few examples, for Triton compiles nearly each anew.
@@ -161,7 +161,7 @@ sanitize: $(READY)
 test-emulator: $(READY)
 	MMR_KERNELS_BUILD_EMULATOR=1 $(BIN)/python setup.py --quiet build_ext --inplace
 	TRITON_INTERPRET=1 MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/test_agreement.py
-	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --backend=cuda --hypothesis-profile=slow $(OP_SUITE)
+	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --dist worksteal --backend=cuda --hypothesis-profile=slow $(OP_SUITE)
 	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/tools
 
 # What a call of the CUDA backend costs the host, without the driver: docs/cuda.md.

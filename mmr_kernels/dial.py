@@ -16,7 +16,7 @@ from mmr_kernels.schedule import check_positive
 
 
 def averaged(before: Tensor, batch: Tensor, weight: float) -> Tensor:
-    """(…, 2) averages of T and V and one more batch; the first is taken as it is, one that isn't finite moves nothing."""
+    """(…, 2) averages of T and V and one more batch; the first is taken as it is, one not finite moves nothing."""
     moved = (weight * batch + (1 - weight) * before).where(before.isfinite(), batch)
     return moved.where(batch.isfinite().all(-1, keepdim=True), before)
 

@@ -1,7 +1,7 @@
 """``python -m study.simulation.random_settings``: how often each method helps and hurts.
 
-Over the settings of ``advice.py``, and as there: 48 seeds, a rate of 1, at most 333 steps; and by Adam. Goes on where an
-interrupted run stopped.
+Over the settings of ``advice.py``, and as there: 48 seeds, a rate of 1, at most 333 steps; and by Adam. Goes on where
+an interrupted run stopped.
 """
 
 from __future__ import annotations

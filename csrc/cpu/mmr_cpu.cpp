@@ -234,10 +234,13 @@ void write_signal_of_batch(const Problem &p, const Workspace &w) {
     for (int64_t group = 0; group < p.num_groups; ++group) {
         collect(p, part, positions_of_group(p, group), false);
         part.stride = (part.count + chosen.kernel->width - 1) / chosen.kernel->width * chosen.kernel->width;
-        const auto place = [&](int64_t k) { return std::lower_bound(w.members, w.members + w.count, part.members[k]) - w.members; };
+        int32_t *place = part.rank;  // in w of each member; nothing is picked here
+        std::transform(part.members, part.members + part.count, place, [&](int64_t member) {
+            return static_cast<int32_t>(std::lower_bound(w.members, w.members + w.count, member) - w.members);
+        });
         for (int64_t i = 0; i < part.count; ++i) {
-            const float *row = w.row(place(i));
-            for (int64_t j = 0; j < part.count; ++j) part.row(i)[j] = row[place(j)];
+            const float *row = w.row(place[i]);
+            for (int64_t j = 0; j < part.count; ++j) part.row(i)[j] = row[place[j]];
             std::fill(part.row(i) + part.count, part.row(i) + part.stride, 0.0f);
         }
         centre_rewards(part);

@@ -159,6 +159,7 @@ def test_rows_are_kept_and_make_the_page(tmp_path: Path, monkeypatch: pytest.Mon
     assert methods_page.merged(rows)[0]["steps"]["share"]["0.9"] == family.tolist()
     assert len(methods_page.merged(rows[:-1])[0]["steps"]["share"]["0.9"]) == 4  # a block that one family lacks
 
+    monkeypatch.setattr(random_settings, "METHODS", methods.METHODS)
     settings = [{"number": 0, "point": {}, **random_settings.measure(Point(share=0.2), 8)}]
     page = methods_page.page(rows, settings, 120)
     assert "| share |" in page

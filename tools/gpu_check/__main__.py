@@ -21,7 +21,7 @@ from tools.gpu_check.phase import Place, Result, run_phase, together
 
 #: Each a module of this folder, with the most seconds that it may take.
 PHASES = {
-    "build": 150,
+    "build": 240,
     "fuzz": 110,
     "golden": 60,
     "timing": 150,

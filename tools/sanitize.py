@@ -18,7 +18,7 @@ def main() -> int:
     """Returns pytest's exit status."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "checkout"
-        for name in ("mmr_kernels", "csrc", "python_tests", "bench"):
+        for name in ("mmr_kernels", "csrc", "python_tests", "bench", "docs"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
         for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, copy)

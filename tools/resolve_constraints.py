@@ -52,9 +52,15 @@ def resolve(python: str) -> list[dict[str, str]]:
 
 
 def size(url: str) -> int:
-    """Bytes of the file at an address."""
-    with urllib.request.urlopen(urllib.request.Request(url, method="HEAD")) as answer:
-        return int(answer.headers["Content-Length"])
+    """Bytes of the file at an address; asked again where the index closes the connection."""
+    for left in reversed(range(3)):
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD")) as answer:
+                return int(answer.headers["Content-Length"])
+        except OSError:
+            if not left:
+                raise
+    raise AssertionError
 
 
 def main() -> None:

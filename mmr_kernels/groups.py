@@ -95,13 +95,7 @@ def _ragged(rewards: Tensor, group_offsets: Tensor | Sequence[int]) -> Groups:
 
 def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
     count = rewards.shape[0]
-    labels = _values("group_ids", group_ids, "an integer tensor or a sequence of hashable labels, one per completion")
-    if not isinstance(labels, Tensor):
-        labels = _numbered("group_ids", labels).to(rewards.device, non_blocking=True)
-    checks.check_dtype("group_ids", labels, (*checks.INTEGER_DTYPES, torch.bool))
-    if labels.shape != rewards.shape:
-        raise ValueError(f"group_ids must have the shape of rewards, ({count},); got {tuple(labels.shape)}")
-    checks.check_device("group_ids", labels, rewards)
+    labels = _integers("group_ids", group_ids, rewards)
     order = torch.argsort(labels, stable=True)
     ordered = labels[order]
     starts = torch.ones_like(order)
@@ -120,17 +114,8 @@ def clusters(rewards: Tensor, labels: Labels, groups: Groups, across_groups: boo
     """
     if rewards.dim() == 2:
         labels = _without_rows(labels, rewards.shape)
-    numbers = _values("labels", labels, "an integer tensor or a sequence of hashable labels, one per completion")
     count = rewards.numel()
-    if not isinstance(numbers, Tensor):
-        numbers = _numbered("labels", numbers).to(rewards.device, non_blocking=True)
-    checks.check_dtype("labels", numbers, (*checks.INTEGER_DTYPES, torch.bool))
-    if numbers.shape not in (rewards.shape, (count,)):
-        raise ValueError(
-            f"labels must have the shape of rewards, {tuple(rewards.shape)}, or ({count},); got {tuple(numbers.shape)}"
-        )
-    checks.check_device("labels", numbers, rewards)
-    numbers = numbers.reshape(-1).to(torch.int64)
+    numbers = _integers("labels", labels, rewards).reshape(-1).to(torch.int64)
     if across_groups:
         if groups.group_offsets is not None:  # read here, before the op checks them
             checks.check_offsets(groups.group_offsets, rewards)
@@ -160,6 +145,20 @@ def group_of(count: int, groups: Groups, device: torch.device) -> Tensor:
         return position // max(groups.group_size, 1)
     group = torch.searchsorted(groups.group_offsets.to(torch.int64), position, right=True) - 1
     return group if groups.order is None else torch.empty_like(group).scatter_(0, groups.order, group)
+
+
+def _integers(name: str, labels: Labels, rewards: Tensor) -> Tensor:
+    """Labels as integers on the device of the rewards, in their shape or flat."""
+    numbers = _values(name, labels, "an integer tensor or a sequence of hashable labels, one per completion")
+    if not isinstance(numbers, Tensor):
+        numbers = _numbered(name, numbers).to(rewards.device, non_blocking=True)
+    checks.check_dtype(name, numbers, (*checks.INTEGER_DTYPES, torch.bool))
+    shape, flat = tuple(rewards.shape), (rewards.numel(),)
+    if numbers.shape not in (shape, flat):
+        takes = f"{shape}" if shape == flat else f"{shape}, or {flat}"
+        raise ValueError(f"{name} must have the shape of rewards, {takes}; got {tuple(numbers.shape)}")
+    checks.check_device(name, numbers, rewards)
+    return numbers
 
 
 def _values(name: str, given: Any, takes: str) -> Tensor | list[Any]:

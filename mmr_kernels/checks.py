@@ -11,7 +11,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from mmr_kernels.options import plain
+from mmr_kernels.options import check_clusters, plain
 from mmr_kernels.problem import Problem
 
 FLOAT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -137,10 +137,7 @@ def check_problem(problem: Problem) -> None:
         if labels.shape != (rewards.numel(),):
             raise ValueError(f"labels must have shape ({rewards.numel()},); got {tuple(labels.shape)}")
         check_device("labels", labels, rewards)
-        if options.threshold is not None:
-            raise ValueError("labels and threshold each say what a cluster is: give one of the two")
-    elif options.method == "partition" and options.threshold is None:
-        raise ValueError('method="partition" counts the members of clusters: give labels or a threshold')
+    check_clusters(options, labels is not None)
     if group_offsets is None and (group_size < 0 or num_groups * group_size != rewards.numel()):
         raise ValueError(f"group_size must divide the number of completions, {rewards.numel()}; got {group_size}")
     if order is not None:

@@ -75,8 +75,10 @@ METHODS_THAT_COUNT = ("smi", "share", "unique", "partition")
 METHODS_THAT_WEIGH = ("share", "unique")
 #: Methods that have a diversity.
 METHODS_WITH_DIVERSITY = ("mmr", "share")
+#: p of soft counts, and of the signal also where the method has a count of its own.
+USUAL_SHARPNESS = 4.0
 #: The defaults that depend on the method: those of all, and where a method has others.
-OF_ALL_METHODS: dict[str, float | None] = {"diversity": 1.0, "strength": 1.0, "sharpness": 4.0}
+OF_ALL_METHODS: dict[str, float | None] = {"diversity": 1.0, "strength": 1.0, "sharpness": USUAL_SHARPNESS}
 OF_ONE_METHOD: dict[str, dict[str, float | None]] = {
     "share": {"diversity": 0.0, "strength": 0.5},
     "dpp": {"strength": 0.1},
@@ -185,6 +187,24 @@ def check_together(options: Options, called: str = "") -> None:
     """
     if options.method == "unique" and (options.strength or 0) > 1:
         raise ValueError(f'{called}strength must lie in [0, 1] with {called}method="unique", got {options.strength}')
+
+
+def check_clusters(options: Options, labels: bool | None, called: str = "") -> None:
+    """Check that there is one answer to what a cluster is, and one where the method asks.
+
+    Args:
+        options: of the call.
+        labels: whether the completions have labels; None where the caller can't give any.
+        called: the prefix under which the caller knows options.
+
+    Raises:
+        ValueError: naming the option, what it got and what it takes.
+    """
+    if labels and options.threshold is not None:
+        raise ValueError(f"{called}labels and {called}threshold each say what a cluster is: give one of the two")
+    if options.method == "partition" and not labels and options.threshold is None:
+        takes = f"{called}threshold" if labels is None else f"{called}labels or {called}threshold"
+        raise ValueError(f'{called}method="partition" counts the members of clusters: give {takes}')
 
 
 def check_and_pack(**options: object) -> str:

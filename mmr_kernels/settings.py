@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from mmr_kernels.options import LAMBDA_MODES, OPTIONS, Option, Options, check, check_together, quoted
+from mmr_kernels.options import LAMBDA_MODES, OPTIONS, Option, Options, check, check_clusters, check_together, quoted
 
 _LAM = f"λ: a number in [0, 1] (1 looks at rewards alone) or one of {quoted(LAMBDA_MODES)}."
 _ROWS = [
@@ -61,8 +61,4 @@ def check_settings(chosen: dict[str, Any], called: str, labels: bool | None = No
     """
     options = Options(**{name: value for name, value in chosen.items() if name != "lam"})
     check_together(options, called)
-    if labels and options.threshold is not None:
-        raise ValueError(f"{called}labels and {called}threshold each say what a cluster is: give one of the two")
-    if options.method == "partition" and not labels and options.threshold is None:
-        takes = f"{called}threshold" if labels is None else f"{called}labels or {called}threshold"
-        raise ValueError(f'{called}method="partition" counts the members of clusters: give {takes}')
+    check_clusters(options, labels, called)

@@ -13,13 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmr_kernels.options import METHODS_THAT_COUNT
+from mmr_kernels.options import METHODS_THAT_COUNT, USUAL_SHARPNESS
 from mmr_kernels.reference import methods
 from mmr_kernels.reference.advantages import advantages, signal
 from mmr_kernels.reference.scopes import SimilarityColumns, member_table
-
-#: Of the signal, where the method has a count of its own.
-SHARPNESS = 4.0
 
 __all__ = ["member_table", "mmr"]
 
@@ -128,7 +125,7 @@ def mmr(
     explained = r.new_full((len(scopes), 2), float("nan"))
     if column is not None and with_signal:
         within = column if scope == "group" else column.within(groups)
-        explained = signal(r_group, r_group.isfinite(), within, SHARPNESS if sharpness is None else sharpness)
+        explained = signal(r_group, r_group.isfinite(), within, USUAL_SHARPNESS if sharpness is None else sharpness)
         explained = {"group": explained, "batch": explained.sum(0, keepdim=True)}[scope]
     return (
         back(result, groups, 0.0),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels.backends.host import Host, this_host
-from mmr_kernels.options import METHODS_THAT_COUNT, METHODS_THAT_WEIGH, Options
+from mmr_kernels.options import METHODS_THAT_COUNT, METHODS_THAT_WEIGH, USUAL_SHARPNESS, Options
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 #: Most members a scope can have: its similarities take 4 · MEMBERS² bytes of scratch.
@@ -26,8 +26,6 @@ LARGEST_WHOLE_SHARPNESS = 8
 FUSED = ("enable_fp_fusion", True)
 #: Values a program of the second launch of ``scale="batch"`` divides.
 BATCH_BLOCK = 1024
-#: Of the signal, where the method has a count of its own.
-USUAL_SHARPNESS = 4.0
 
 
 class Configuration(NamedTuple):

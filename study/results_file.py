@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
-from mmr_kernels.bench.record import record
+from mmr_kernels.bench.record import record, write_text
 
 Row = dict[str, Any]
+Key = TypeVar("Key", bound=Hashable)
 #: An option of every command that makes rows.
 ResultsPath = Annotated[Path | None, typer.Option("--results", help="JSON Lines: rows are written to this file.")]
 
@@ -44,9 +48,7 @@ class ResultsFile:
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(".part")
-        beside.write_text("".join(_line(row) for row in [record(*self.packages, **self.facts), *rows]))
-        beside.replace(self.path)
+        write_text(self.path, "".join(_line(row) for row in [record(*self.packages, **self.facts), *rows]))
 
     def append(self, row: Row) -> None:
         """Add one row; a file whose rows are not kept starts anew."""
@@ -58,6 +60,26 @@ class ResultsFile:
             file.truncate(file.read().rfind(b"\n") + 1)
             file.seek(0, 2)
             file.write(_line(row).encode())
+
+    def completed(
+        self, keys: Sequence[Key], key_of: Callable[[Row], Key], make: Callable[[Key], Row], description: str
+    ) -> list[Row]:
+        """All rows, those of the file first; what is missing is made, with a bar, and added as it comes.
+
+        Args:
+            keys: of the rows that are wanted.
+            key_of: a row's key.
+            make: the row of a key.
+            description: beside the bar.
+        """
+        rows = self.rows()
+        done = {key_of(row) for row in rows}
+        with Progress(console=Console(stderr=True)) as progress:
+            for key in progress.track(keys, description=description):
+                if key not in done:
+                    rows.append(make(key))
+                    self.append(rows[-1])
+        return rows
 
     def _is_ours(self, head: Row) -> bool:
         return all(head.get(name) == value for name, value in self.facts.items())

@@ -25,8 +25,13 @@ def record(*packages: str, **content: Any) -> dict[str, Any]:
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write a record, whole or not at all."""
+    write_text(path, _text(content) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text beside the file and then move it there: whole or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_text(_text(content) + "\n", encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
+from mmr_kernels.bench.record import write_text
 from mmr_kernels.evaluation.benchmarks import Benchmark
 from mmr_kernels.evaluation.grader import grade_all
 from mmr_kernels.evaluation.models import BACKENDS
@@ -117,9 +118,8 @@ class SampleFile:
     def save(self) -> None:
         """Write the file anew, whole or not at all, in the order of the problems."""
         others = [row for key, row in self.rows.items() if key not in self.wanted]
-        part = self.path.with_suffix(".part")
-        part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.samples() + others), "utf-8")
-        part.replace(self.path)
+        rows = self.samples() + others
+        write_text(self.path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def grade(files: Sequence[SampleFile], track: Track) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier, export_text
@@ -133,16 +132,14 @@ def main(
 ) -> None:
     """How often MMR helps over random settings, and how well rules on logged metrics tell."""
     torch.set_num_threads(1)
+
+    def row(number: int) -> Row:
+        point = at_random(number)
+        found = measure(point, seeds) | {"features": features(point, min(seeds, 32))}
+        return {"number": number, "point": asdict(point), **found}
+
     file = rows_file(results, seeds)
-    rows = file.rows()
-    done = {row["number"] for row in rows}
-    with Progress(console=Console(stderr=True)) as progress:
-        for number in progress.track(range(settings), description="random settings"):
-            if number not in done:
-                point = at_random(number)
-                found = measure(point, seeds) | {"features": features(point, min(seeds, 32))}
-                rows.append({"number": number, "point": asdict(point), **found})
-                file.append(rows[-1])
+    rows = file.completed(range(settings), lambda row: row["number"], row, "random settings")
     console = Console(width=120)
     console.print(*frequency(rows), sep="\n")
     steps = [row["grpo"]["median"] for row in rows]

@@ -12,8 +12,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from study.results_file import ResultsFile, ResultsPath, Row
 from study.simulation import intervals
@@ -79,13 +77,14 @@ def main(
     """Heat maps of steps with MMR over steps with GRPO."""
     torch.set_num_threads(1)
     seeds = 16 if quick else seeds
-    file = rows_file(results, seeds)
-    rows = {Point(**row["point"]): row for row in file.rows()}
-    with Progress(console=Console(stderr=True)) as progress:
-        for point in progress.track(points()[::7] if quick else points(), description="mapping"):
-            if point not in rows:
-                rows[point] = {"point": asdict(point), **measure(point, seeds)}
-                file.append(rows[point])
+    chosen = points()[::7] if quick else points()
+    made = rows_file(results, seeds).completed(
+        chosen,
+        lambda row: Point(**row["point"]),
+        lambda point: {"point": asdict(point), **measure(point, seeds)},
+        "mapping",
+    )
+    rows = {Point(**row["point"]): row for row in made}
     print(*summary(list(rows.values())), sep="\n")
     if plot:
         heat_maps(rows, MAPPED, plot)

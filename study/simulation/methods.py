@@ -15,8 +15,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from study.results_file import ResultsFile, Row
 from study.simulation.arms import METHODS
@@ -75,16 +73,13 @@ Plan = Sequence[tuple[Sequence[str], tuple[int, int]]]
 
 def run(path: Path | None, plan: Plan, steps: int) -> list[Row]:
     """All rows, those of the file first."""
-    file = rows_file(path, steps)
-    rows = file.rows()
-    done = {(row["variant"], row["family"], row["optimiser"], tuple(row["seeds"])) for row in rows}
     every = [(*key, seeds) for variants, seeds in plan for key in itertools.product(variants, PLACED, OPTIMISERS)]
-    with Progress(console=Console(stderr=True)) as progress:
-        for key in progress.track(every, description="methods"):
-            if key not in done:
-                rows.append(measure(*key, steps))
-                file.append(rows[-1])
-    return rows
+    return rows_file(path, steps).completed(
+        every,
+        lambda row: (row["variant"], row["family"], row["optimiser"], tuple(row["seeds"])),
+        lambda key: measure(*key, steps),
+        "methods",
+    )
 
 
 def main(

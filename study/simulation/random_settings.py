@@ -13,8 +13,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from study.results_file import ResultsFile, Row
 from study.simulation import intervals
@@ -57,16 +55,12 @@ def rows_file(path: Path | None, seeds: int) -> ResultsFile:
 
 def run(path: Path | None, settings: int, seeds: int) -> list[Row]:
     """All rows, those of the file first."""
-    file = rows_file(path, seeds)
-    rows = file.rows()
-    done = {row["number"] for row in rows}
-    with Progress(console=Console(stderr=True)) as progress:
-        for number in progress.track(range(settings), description="random settings"):
-            if number not in done:
-                point = at_random(number)
-                rows.append({"number": number, "point": asdict(point), **measure(point, seeds)})
-                file.append(rows[-1])
-    return rows
+
+    def row(number: int) -> Row:
+        point = at_random(number)
+        return {"number": number, "point": asdict(point), **measure(point, seeds)}
+
+    return rows_file(path, seeds).completed(range(settings), lambda row: row["number"], row, "random settings")
 
 
 def main(

@@ -119,7 +119,7 @@ MMR_DEVICE void write_outputs(const Problem &p, const Buffers &buffers, const Me
     const float divisor = group_divisor(p, group, members.count, 0);
 #pragma unroll
     for (int k = 0; k < P; ++k) {
-        const int i = lane_index() + 32 * k;
+        const int i = member<P>(k);
         if (i >= range.count) continue;
         const int64_t row = range.row(i);
         const bool valid = members.valid[k];
@@ -139,7 +139,7 @@ MMR_DEVICE void finish(const Problem &p, const Buffers &buffers, Members<P> &mem
     if (buffers.counts) {
 #pragma unroll
         for (int k = 0; k < P; ++k)
-            if (members.valid[k]) buffers.counts.store(range.row(lane_index() + 32 * k), n[k]);
+            if (members.valid[k]) buffers.counts.store(range.row(member<P>(k)), n[k]);
     }
     write_outputs<P>(p, buffers, members, range, advantages, [&](float (&advantage)[P], Moments &group) {
         if (!p.weighs()) return;

@@ -122,8 +122,8 @@ MMR_DEVICE void count_components(const Problem &p, const Members<P> &members, co
 
 // Sections 4 and 5 of one scope by its last warp. Not inlined, so that MMR's registers are its own.
 template <int P>
-MMR_DEVICE_CALL void without_picks(const Problem &p, const Work &work, const Shared<float> memory,
-                                   const Shared<float> notes, int64_t scope, bool advantages) {
+MMR_DEVICE_CALL void without_picks(const Problem &p, const Work &work, int64_t scope, bool advantages) {
+    MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
     const Square similarity(memory, static_cast<int>(range.count));

@@ -84,8 +84,8 @@ struct Determinants {
 
 // Sections 4 and 5 of one scope of at most 32 P members, by the block.
 template <int P>
-MMR_DEVICE_CALL void determinants(const Problem &p, const Work &work, const Shared<float> memory,
-                                  const Shared<float> notes, int64_t scope, bool advantages) {
+MMR_DEVICE_CALL void determinants(const Problem &p, const Work &work, int64_t scope, bool advantages) {
+    MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
     const int size = static_cast<int>(range.count);

@@ -82,10 +82,19 @@ MMR_DEVICE void take_tile(const Buffers &buffers, const Shared<float> &memory, i
     }
 }
 
-// S_ij of all members i with member j, to `column`.
+// Where a scope that has no room for S has one column of it.
+MMR_DEVICE Global<float> column_of(const Problem &p, const Work &work, const Range &range) {
+    return {work.state + 2 * p.num_completions + range.begin, range.count, "state"};
+}
+
+// S_ij of all members i with member j, to the scope's column. Not inlined: whoever needs columns calls it.
 template <class Element>
-MMR_DEVICE void form_column(const Embeddings<Element> &embeddings, const Shared<float> &memory, const Range &range,
-                            bool normalize, int64_t j, const Global<float> &column) {
+MMR_DEVICE_CALL void form_column(const Problem &p, const Work &work, int64_t scope, int64_t j) {
+    MMR_BLOCK_MEMORY(notes, memory);
+    const Buffers buffers(p, work);
+    const Range range = range_of_scope(p, buffers, scope);
+    const Global<float> column = column_of(p, work, range);
+    const Embeddings<Element> embeddings(p, work.aligned);
     constexpr int slots = 2 * tile_side;
     for (int64_t first = 0; first < range.count; first += slots - 1) {
         const auto member = [&](int slot) {
@@ -110,7 +119,7 @@ MMR_DEVICE void form_column(const Embeddings<Element> &embeddings, const Shared<
                        });
         const int64_t i = first + thread_index();
         if (thread_index() < slots - 1 && i < range.count)
-            column.store(i, scaled(dot, row_scale(square, normalize), row_scale(square_j, normalize)));
+            column.store(i, scaled(dot, row_scale(square, p.normalize), row_scale(square_j, p.normalize)));
     }
 }
 
@@ -133,7 +142,7 @@ struct LargeScope {
           count(static_cast<int>(range.count)),
           weighted(work.state + range.begin, range.count, "state"),
           nearest(work.state + p.num_completions + range.begin, range.count, "state"),
-          column(work.state + 2 * p.num_completions + range.begin, range.count, "state"),
+          column(column_of(p, work, range)),
           similarity(work.similarity ? work.similarity + place_of_similarity() : nullptr, range.count * range.count,
                      "scratch"),
           stored(range.count <= work.capacity) {}
@@ -156,7 +165,7 @@ struct LargeScope {
     }
     MMR_DEVICE void prepare_column(int64_t j) const {
         if (stored) return;
-        form_column(Embeddings<Element>(p, work.aligned), memory, range, p.normalize, j, column);
+        form_column<Element>(p, work, scope, j);
         __syncthreads();
     }
 

@@ -149,7 +149,13 @@ MMR_DEVICE int member(int k) {
 // What a block notes beside its room: norms and partial results, and of a small scope its rewards, NaN for who takes no
 // part, and λ.
 constexpr int most_small = 128, noted_rewards = 3 * most_small, noted_lambda = 4 * most_small;
-constexpr int note_words = noted_lambda + 1;
+constexpr int note_words = noted_lambda + 8;
+
+// A block's notes, and its room behind them. A function that is not inlined asks anew, or its accesses would be of any
+// memory, which takes longer.
+#define MMR_BLOCK_MEMORY(notes, memory)                    \
+    MMR_SHARED_OF_LAUNCH(notes, note_words + room.words);  \
+    [[maybe_unused]] const Shared<float> memory = notes.from(note_words)
 
 template <int P>
 struct Members {

@@ -42,9 +42,8 @@ MMR_DEVICE bool is_last_block(uint32_t *finished_blocks, const Shared<float> &no
 
 // P: 1 where every scope has at most 32 members, and else 4.
 template <class Element, int P>
-MMR_KERNEL(P == 1 ? 4 : 1) mmr_kernel(MMR_PARAMETER Problem p, const Work work) {
-    MMR_SHARED_OF_LAUNCH(memory, room.words);
-    MMR_SHARED(float, notes, note_words);
+MMR_KERNEL(P == 1 ? 2 : 1) mmr_kernel(MMR_PARAMETER Problem p, const Work work) {
+    MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const bool later = p.batch_scope() || p.scale == Scale::batch;  // advantages wait for all blocks
     const bool advantages = buffers.advantages && !later;
@@ -70,7 +69,7 @@ MMR_KERNEL(P == 1 ? 4 : 1) mmr_kernel(MMR_PARAMETER Problem p, const Work work) 
     }
     if (!later || !buffers.advantages) return;
     if (!p.batch_scope() && !is_last_block(work.finished_blocks, notes)) return;
-    all_advantages(p, work, notes);
+    all_advantages(p, work);
 }
 
 // ---- Launch ----------------------------------------------------------------------------------------------------
@@ -128,9 +127,9 @@ template <auto kernel>
 cudaError_t allow_room(int device, int words) {
     static std::atomic<uint64_t> allowed{0};
     const uint64_t bit = uint64_t{1} << (device % 64);
-    if (words * 4 <= 40 * 1024 || (device < 64 && allowed.load() & bit)) return cudaSuccess;
+    if (words * 4 <= 48 * 1024 || (device < 64 && allowed.load() & bit)) return cudaSuccess;
     const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   room_of(800).words * 4);
+                                                   (note_words + room_of(800).words) * 4);
     if (error == cudaSuccess) allowed.fetch_or(bit);
     return error;
 }
@@ -138,10 +137,11 @@ cudaError_t allow_room(int device, int words) {
 
 template <class Element, int P>
 auto launch(const Problem &p, const Plan &plan, const Work &work, int device, void *stream) {
+    const int words = note_words + plan.room_words;
 #ifdef __CUDACC__
-    if (const cudaError_t error = allow_room<mmr_kernel<Element, P>>(device, plan.room_words); error != cudaSuccess) return error;
+    if (const cudaError_t error = allow_room<mmr_kernel<Element, P>>(device, words); error != cudaSuccess) return error;
 #endif
-    MMR_LAUNCH((mmr_kernel<Element, P>), plan.grid, block_threads, plan.room_words, stream, p, work);
+    MMR_LAUNCH((mmr_kernel<Element, P>), plan.grid, block_threads, words, stream, p, work);
 #ifdef __CUDACC__
     return cudaGetLastError();
 #else

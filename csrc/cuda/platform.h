@@ -14,13 +14,10 @@
 #define MMR_LAUNCH(kernel, grid, threads, shared_words, stream, ...)                                         \
     kernel<<<static_cast<unsigned>(grid), threads, 4 * (shared_words), static_cast<cudaStream_t>(stream)>>>( \
         __VA_ARGS__)
-#define MMR_SHARED(T, name, count)               \
-    __shared__ __align__(16) T name##_memory[count]; \
-    const Shared<T> name(name##_memory)
 // Of as many words as the launch asked for.
 #define MMR_SHARED_OF_LAUNCH(name, words)          \
-    extern __shared__ __align__(16) float name##_memory[]; \
-    const Shared<float> name(name##_memory)
+    extern __shared__ __align__(16) float memory_of_launch[]; \
+    const Shared<float> name(memory_of_launch)
 #define MMR_PHASE(name)
 
 namespace mmr {

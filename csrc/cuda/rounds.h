@@ -48,12 +48,17 @@ struct Rounds {
     float lam;
     int valid;
     Shared<float> block;                // S of the candidates, (most, most)
-    Shared<uint32_t> found, candidates, picks;  // indices: as they were found; ascending; in the order in which they were picked
+    Shared<uint32_t> found, candidates;  // indices: as they were found, and ascending
+    Shared<uint32_t> picks;             // the last round's: places among the candidates, then indices
+    Shared<float> scores, nears;        // of those when picked
     Shared<uint32_t> how_many;          // found; picked in the last round
 
     MMR_DEVICE Rounds(const Scope &scope, float lam, int valid)
         : scope(scope), lam(lam), valid(valid), block(scope.memory), found(scope.notes.from(most_small).template as<uint32_t>()),
-          candidates(found.from(most)), picks(found.from(2 * most)), how_many(found.from(3 * most)) {}
+          candidates(found.from(most)), picks(found.from(2 * most)), scores(scope.notes.from(most_small + 3 * most)),
+          nears(scores.from(most)), how_many(found.from(5 * most)) {
+        static_assert(most_small + 5 * most + 2 <= note_words);
+    }
 
     MMR_DEVICE float score(int i, float near) const { return fmaf(weight_of(lam), near, scope.weighted.load(i)); }
 
@@ -74,7 +79,7 @@ struct Rounds {
         if (first == 0) return;
         if (thread_index() == 0) {
             const float reward = score_of(first);
-            take(index_of(first), scope.p.first_pick_score() ? lam * reward : reward, 0, 0, 0);
+            take(0, index_of(first), scope.p.first_pick_score() ? lam * reward : reward, 0, 0);
             how_many.store(1, 1);
         }
         __syncthreads();
@@ -85,10 +90,11 @@ struct Rounds {
         }
     }
 
-    MMR_DEVICE void take(int index, float score, int step, float near, int place) const {
+    // The k-th pick of a round.
+    MMR_DEVICE void take(int k, int index, float score, int step, float near) const {
         scope.write(scope.range.row(index), score, step, near);
         scope.weighted.store(index, -INFINITY);
-        picks.store(place, static_cast<uint32_t>(index));
+        picks.store(k, static_cast<uint32_t>(index));
     }
 
     // Brings all up to date with the last round's picks; the best of this thread's.
@@ -165,7 +171,11 @@ struct Rounds {
         __syncthreads();
         if (warp_index() == 0) pick(count, best_other, picked);
         __syncthreads();
-        return static_cast<int>(how_many.load(1));
+        const int more = static_cast<int>(how_many.load(1)), k = thread_index();
+        if (k < more)
+            take(k, static_cast<int>(candidates.load(static_cast<int>(picks.load(k)))), scores.load(k), picked + k, nears.load(k));
+        __syncthreads();
+        return more;
     }
 
     MMR_DEVICE void pick(int count, Key best_other, int picked) const {
@@ -191,7 +201,9 @@ struct Rounds {
                 of_pick[1] = both.y;
             },
             [&](int k, float best, int step) {
-                take(static_cast<int>(candidates.load(member<P>(k))), best, picked + step, nearest[k], step);
+                picks.store(step, static_cast<uint32_t>(member<P>(k)));
+                scores.store(step, best);
+                nears.store(step, nearest[k]);
             });
         if (lane_index() == 0) how_many.store(1, static_cast<uint32_t>(more));
     }

@@ -112,30 +112,33 @@ MMR_DEVICE void for_each_chunk(const Embeddings<Element> &embeddings, const Shar
         const int there = left < words ? (static_cast<int>(left < 1 ? 1 : left) + 31) / 32 * 32 : words;
         return Chunk{memory, c % room.stages * rows * words, words, there};
     };
-    const auto bring = [&](int c) {
+    const auto for_each_piece = [&](int c, auto visit) {
         const Chunk to = chunk(c);
         const int shift = __ffs(words / 4) - 1;
-#pragma unroll 4
-        for (int i = thread_index(); c < chunks && i < rows << shift; i += block_threads) {
+#pragma unroll 2
+        for (int i = thread_index(); i < rows << shift; i += block_threads) {
             const int row = i >> shift, piece = i & (words / 4 - 1), place = to.place(row, piece);
-            if (piece * 4 >= to.words) continue;
             const int64_t k = (static_cast<int64_t>(c) * words + piece * 4) * Embeddings<Element>::per_word;
-            const int64_t at = row_of(row) * embeddings.dim + k;
-            if (k >= embeddings.dim) memory.store16(place, float4{0, 0, 0, 0});
-            else if (embeddings.aligned) start_copy(memory, place, embeddings.data, at);
-            else memory.store16(place, gather_piece(embeddings.data, at, embeddings.dim - k));
+            if (k < embeddings.dim) visit(place, row_of(row) * embeddings.dim + k, embeddings.dim - k);
+            else if (piece * 4 < to.words) memory.store16(place, float4{0, 0, 0, 0});
         }
-        close_group_of_copies();
     };
 #pragma unroll 1
-    for (int c = 0; c < room.stages - 1; ++c) bring(c);
-    meanwhile();
-#pragma unroll 1
-    for (int c = 0; c < chunks; ++c) {
-        wait_for_copies<room.stages - 2>();
-        __syncthreads();  // all of the chunk is there, and all are done with the one before
-        bring(c + room.stages - 1);
-        work(chunk(c));
+    for (int c = 1 - room.stages; c < chunks; ++c) {
+        if (c == 0) meanwhile();
+        if (c >= 0) {
+            wait_for_copies<room.stages - 2>();
+            __syncthreads();  // all of the chunk is there, and all are done with the one before
+        }
+        const int next = c + room.stages - 1;
+        if (next < chunks && embeddings.aligned)
+            for_each_piece(next, [&](int place, int64_t at, int64_t) { start_copy(memory, place, embeddings.data, at); });
+        else if (next < chunks)
+            for_each_piece(next, [&](int place, int64_t at, int64_t left) {
+                memory.store16(place, gather_piece(embeddings.data, at, left));
+            });
+        close_group_of_copies();
+        if (c >= 0) work(chunk(c));
     }
     wait_for_copies<0>();
 }

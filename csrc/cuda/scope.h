@@ -65,8 +65,8 @@ MMR_DEVICE void take_square(const Buffers &buffers, const Square &square, int64_
 
 // Sections 4 and 5 of "mmr" by the scope's last warp.
 template <int P>
-MMR_DEVICE_CALL void with_picks(const Problem &p, const Work &work, const Shared<float> memory,
-                                const Shared<float> notes, int64_t scope, bool advantages) {
+MMR_DEVICE_CALL void with_picks(const Problem &p, const Work &work, int64_t scope, bool advantages) {
+    MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
     const Square similarity(memory, static_cast<int>(range.count));
@@ -90,18 +90,15 @@ MMR_DEVICE_CALL void with_picks(const Problem &p, const Work &work, const Shared
     write_outputs<P>(p, buffers, members, range, advantages, [](float (&)[P], const Moments &) {});
 }
 
-// All but S, of a scope of at most 32 P members.
+// All but S and the picks, of a scope of at most 32 P members.
 template <int P>
-MMR_DEVICE void reweight_small(const Problem &p, const Work &work, const Buffers &buffers, const Shared<float> &memory,
-                               const Shared<float> &notes, int64_t scope, bool advantages) {
-    if (buffers.signal && warp_index() == 0) write_signal<P>(p, work, memory, notes, scope);
-    if (p.method == Method::dpp) determinants<P>(p, work, memory, notes, scope, advantages);
-    else if (warp_index() < block_warps - 1) return;
-    else if (p.picks()) with_picks<P>(p, work, memory, notes, scope, advantages);
-    else without_picks<P>(p, work, memory, notes, scope, advantages);
+MMR_DEVICE void reweight_small(const Problem &p, const Work &work, const Buffers &buffers, int64_t scope, bool advantages) {
+    if (buffers.signal && warp_index() == 0) write_signal<P>(p, work, scope);
+    if (p.method == Method::dpp) determinants<P>(p, work, scope, advantages);
+    else if (!p.picks() && warp_index() == block_warps - 1) without_picks<P>(p, work, scope, advantages);
 }
 
-// One scope of at most 32 P members, by the whole block. How members lie in lanes, its own size alone decides.
+// One scope of at most 32 P members, P 1 or 4, by the whole block. How members lie in lanes, its own size alone decides.
 template <class Element, int P>
 MMR_DEVICE void small_scope(const Problem &p, const Work &work, const Buffers &buffers, const Shared<float> &memory,
                             const Shared<float> &notes, int64_t scope, const Range &range, bool advantages) {
@@ -117,9 +114,12 @@ MMR_DEVICE void small_scope(const Problem &p, const Work &work, const Buffers &b
         note();
         if (needs_square) take_square(buffers, square, scope);
     }
-    if (P == 1 || square.size <= 32) reweight_small<1>(p, work, buffers, memory, notes, scope, advantages);
-    else if (square.size <= 64) reweight_small<2>(p, work, buffers, memory, notes, scope, advantages);
-    else reweight_small<4>(p, work, buffers, memory, notes, scope, advantages);
+    if (P == 1 || square.size <= 32) reweight_small<1>(p, work, buffers, scope, advantages);
+    else reweight_small<P>(p, work, buffers, scope, advantages);
+    if (!p.picks() || warp_index() < block_warps - 1) return;
+    if (P == 1 || square.size <= 32) with_picks<1>(p, work, scope, advantages);
+    else if (square.size <= 64) with_picks<(P + 1) / 2>(p, work, scope, advantages);
+    else with_picks<P>(p, work, scope, advantages);
 }
 
 }  // namespace

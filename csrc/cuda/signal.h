@@ -49,8 +49,8 @@ MMR_DEVICE void add_signal(const Members<P> &members, const Square &similarity, 
 
 // Not inlined: a warp that has nothing else to do runs it while the last one picks.
 template <int P>
-MMR_DEVICE_CALL void write_signal(const Problem &p, const Work &work, const Shared<float> memory,
-                                  const Shared<float> notes, int64_t scope) {
+MMR_DEVICE_CALL void write_signal(const Problem &p, const Work &work, int64_t scope) {
+    MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
     const Square similarity(memory, static_cast<int>(range.count));

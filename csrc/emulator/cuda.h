@@ -14,7 +14,7 @@
 #define MMR_PARAMETER const
 #define MMR_KERNEL(blocks_beside) void
 #define MMR_LAUNCH(kernel, grid, threads, shared_words, stream, ...) \
-    (static_cast<void>(stream), emulator::launch(grid, threads, [=] { kernel(__VA_ARGS__); }))
+    (static_cast<void>(stream), static_cast<void>(shared_words), emulator::launch(grid, threads, [=] { kernel(__VA_ARGS__); }))
 #define MMR_SHARED(T, name, count) const auto name = emulator::shared_array<T>(#name, count)
 #define MMR_SHARED_OF_LAUNCH(name, words) const auto name = emulator::shared_array<float>(#name, words)
 #define MMR_PHASE(name) emulator::enter_phase(name)

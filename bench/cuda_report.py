@@ -38,19 +38,7 @@ def rows(module: Path) -> list[dict[str, Any]]:
 def _row(kernel: disassembly.Kernel) -> dict[str, Any]:
     named = re.search(r"mmr_kernelI(f|NS0_4HalfE)Li(\d)E", kernel.function)
     assert named is not None, kernel.function
-    # A step of the greedy loop is two reductions over the warp and a score per member that a lane holds.
-    loops = [(loop, disassembly.counts(loop)) for loop in kernel.loops]
-    greedy = [
-        {
-            "members": 32 * step["FFMA"],
-            "round": bool(step["STS"]),
-            "instructions": len(loop),
-            "cycles": round(disassembly.cycles_per_turn(loop)),
-            "barriers": step["BAR"],
-        }
-        for loop, step in loops
-        if step["SHFL"] + step["REDUX"] in (2, 10) and step["FFMA"] in (1, 2, 4) and not step["VOTE"]
-    ]
+    greedy = [found for loop in kernel.loops if (found := _greedy(loop))]
     return {
         "element": ELEMENTS[named[1]],
         "members": 32 if named[2] == "1" else None,
@@ -61,6 +49,21 @@ def _row(kernel: disassembly.Kernel) -> dict[str, Any]:
         "instructions": len(kernel.instructions),
         "tensor_products": disassembly.counts(kernel.instructions)["HMMA"],
         "greedy": sorted(greedy, key=lambda loop: (loop["round"], loop["members"])),
+    }
+
+
+def _greedy(loop: disassembly.Loop) -> dict[str, Any] | None:
+    """What a loop takes per step, if it is the greedy one: a step is two reductions and a score per member of a lane."""
+    found = disassembly.counts(loop)
+    steps, rest = divmod(found["REDUX"], 2) if found["REDUX"] else divmod(found["SHFL"], 10)
+    if steps not in (1, 2) or rest or found["VOTE"] or found["FFMA"] // steps not in (1, 2, 4):
+        return None
+    return {
+        "members": 32 * found["FFMA"] // steps,
+        "round": bool(found["STS"]),
+        "instructions": len(loop) // steps,
+        "cycles": round(disassembly.cycles_per_turn(loop) / steps),
+        "barriers": found["BAR"],
     }
 
 

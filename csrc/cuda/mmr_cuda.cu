@@ -40,9 +40,28 @@ MMR_DEVICE bool is_last_block(uint32_t *finished_blocks, const Shared<float> &no
     return last;
 }
 
+// One scope of any size; false in a block that has formed its tiles of a batch and leaves the rest to the last one. Not
+// inlined, so that what it keeps is its own.
+template <class Element>
+MMR_DEVICE_CALL bool large_scope(const Problem &p, const Work &work, int64_t scope, bool advantages) {
+    MMR_BLOCK_MEMORY(notes, memory);
+    const Buffers buffers(p, work);
+    const Range range = range_of_scope(p, buffers, scope);
+    const LargeScope<Element> whole(p, work, buffers, memory, notes, scope, range);
+    if (whole.needs_square()) {
+        const int first = p.batch_scope() ? static_cast<int>(blockIdx.x) : 0;
+        const int step = p.batch_scope() ? static_cast<int>(gridDim.x) : 1;
+        for (int tile = first; tile < whole.tiles(); tile += step) whole.form(tile);
+        if (p.batch_scope() && !is_last_block(work.finished_blocks, notes)) return false;
+    }
+    whole.reweight();
+    if (advantages && warp_index() == 0) group_advantages(p, buffers, range, scope, 0);
+    return true;
+}
+
 // P: 1 where every scope has at most 32 members, and else 4.
 template <class Element, int P>
-MMR_KERNEL(P == 1 ? 2 : 1) mmr_kernel(MMR_PARAMETER Problem p, const Work work) {
+MMR_KERNEL(P == 1 ? 2 : 1) mmr_kernel(MMR_PARAMETER Problem p, MMR_PARAMETER Work work) {
     MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const bool later = p.batch_scope() || p.scale == Scale::batch;  // advantages wait for all blocks
@@ -52,19 +71,10 @@ MMR_KERNEL(P == 1 ? 2 : 1) mmr_kernel(MMR_PARAMETER Problem p, const Work work) 
     const int64_t scopes = p.batch_scope() ? 1 : p.num_groups;
     for (int64_t scope = p.batch_scope() ? 0 : blockIdx.x; scope < scopes; scope += gridDim.x) {
         const Range range = range_of_scope(p, buffers, scope);
-        if (P == 1 || range.count <= room.members) {
+        if (P == 1 || range.count <= room.members)
             small_scope<Element, P>(p, work, buffers, memory, notes, scope, range, advantages);
-        } else {
-            const LargeScope<Element> whole(p, work, buffers, memory, notes, scope, range);
-            if (whole.needs_square()) {
-                const int first = p.batch_scope() ? static_cast<int>(blockIdx.x) : 0;
-                const int step = p.batch_scope() ? static_cast<int>(gridDim.x) : 1;
-                for (int tile = first; tile < whole.tiles(); tile += step) whole.form(tile);
-                if (p.batch_scope() && !is_last_block(work.finished_blocks, notes)) return;
-            }
-            whole.reweight();
-            if (advantages && warp_index() == 0) group_advantages(p, buffers, range, scope, 0);
-        }
+        else if (!large_scope<Element>(p, work, scope, advantages))
+            return;
         if (scope + gridDim.x < scopes) __syncthreads();
     }
     if (!later || !buffers.advantages) return;

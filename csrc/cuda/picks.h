@@ -27,7 +27,6 @@ MMR_DEVICE void first_largest(const float (&value)[P], float &largest, int &inde
 template <int P, class Stops, class Row, class Take>
 MMR_DEVICE int pick_greedily(float weight, float (&score)[P], float (&weighted)[P], float (&nearest)[P], int most,
                              Stops stops, Row row, Take take) {
-#pragma unroll 1
     for (int step = 0; step < most; ++step) {
         float best;
         int pick;

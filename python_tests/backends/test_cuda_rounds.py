@@ -78,7 +78,10 @@ def test_a_round_picks_many() -> None:
     """Barriers are fewer than picks, though a round has dozens."""
     rewards, similarity = scope("random", 400)
     mmr_advantages(
-        torch.tensor(rewards).unsqueeze(0), similarity=torch.tensor(similarity).unsqueeze(0) ** 4, lam=0.6, backend="cuda"
+        torch.tensor(rewards).unsqueeze(0),
+        similarity=torch.tensor(similarity).unsqueeze(0) ** 4,
+        lam=0.6,
+        backend="cuda",
     )
     emulator = importlib.import_module("mmr_kernels._emulator")
     assert emulator.counts()["greedy, large"]["barriers"] < 400

@@ -22,8 +22,8 @@ ELEMENTS = {"f": "float32", "NS0_4HalfE": "16 bits"}
 def rows(module: Path) -> list[dict[str, Any]]:
     """One per kernel and target: for groups of up to 32 ``members``, and for all others.
 
-    ``greedy`` are the loops of one warp, by the members that it holds: of scopes whose S stands in shared memory, and of
-    a round of larger ones, whose candidates are 64.
+    ``greedy`` are the loops of one warp, by the members that it holds: of scopes whose S stands in shared memory, and
+    of a round of larger ones, whose candidates are 64.
     """
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,7 @@ def _row(kernel: disassembly.Kernel) -> dict[str, Any]:
 
 
 def _greedy(loop: disassembly.Loop) -> dict[str, Any] | None:
-    """What a loop takes per step, if it is the greedy one: a step is two reductions and a score per member of a lane."""
+    """A step of a greedy loop, which is two reductions and a score per member of a lane; None for other loops."""
     found = disassembly.counts(loop)
     steps, rest = divmod(found["REDUX"], 2) if found["REDUX"] else divmod(found["SHFL"], 10)
     if steps not in (1, 2) or rest or found["VOTE"] or found["FFMA"] // steps not in (1, 2, 4):

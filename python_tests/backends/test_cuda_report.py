@@ -1,4 +1,4 @@
-"""Budgets of the compiled CUDA kernel: as docs/cuda-report.json (``make kernels-report``) has it, and as it was built here."""
+"""Budgets of the compiled CUDA kernel, as docs/cuda-report.json (``make kernels-report``) has it and as built here."""
 
 from __future__ import annotations
 

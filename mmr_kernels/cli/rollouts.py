@@ -6,14 +6,15 @@ import hashlib
 import json
 import math
 from array import array
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmr_kernels.cli.files import InputError, Source
 from mmr_kernels.cli.rows import Row, read_rows
 from mmr_kernels.cli.terminal import printable
 from mmr_kernels.integrations.messages import generated_text
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: The op takes float32.
 LARGEST_REWARD = (2 - 2.0**-23) * 2.0**127
@@ -76,6 +77,8 @@ def read_rollouts(source: Source, fields: Fields) -> Rollouts:
     Raises:
         InputError: naming the file and the line or row.
     """
+    import numpy as np
+
     keys = list(fields.group)
     numbers: dict[bytes, int] = {}  # of groups, by a digest of what they have in common, which may be long
     codes: dict[bytes, int] = {}  # of labels, by the same

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from mmr_kernels.cli.files import InputError, Source
 from mmr_kernels.cli.rollouts import Fields, Rollouts
 from mmr_kernels.cli.rows import Row, read_rows
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from mmr_kernels.integrations.scored import Scored
@@ -125,6 +125,6 @@ def _parts(offsets: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """The offsets cut into runs of whole groups, of ``size`` completions or just above; bounds are shared."""
     first, count = 0, len(offsets) - 1
     while first < count:
-        last = min(int(np.searchsorted(offsets, offsets[first] + size)), count)
+        last = min(bisect.bisect_left(offsets, offsets[first] + size), count)
         yield offsets[first : last + 1]
         first = last

@@ -6,12 +6,13 @@ import hashlib
 import json
 import math
 from array import array
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmr_kernels.cli.files import InputError, Source
 from mmr_kernels.cli.rows import Row, read_rows
 from mmr_kernels.cli.terminal import printable
-from mmr_kernels.integrations.messages import generated_text
+from mmr_kernels.integrations.messages import WRITTEN, generated_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,14 +162,16 @@ def _text(place: str, name: str, completion: Any) -> str:
 
 
 def _check_message(place: str, message: Row) -> None:
-    """``content`` is a text, a list of parts of which some have a text, or nothing (a bare tool call)."""
-    content = message.get("content")
-    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return
-    if content is not None and not isinstance(content, str):
-        raise InputError(
-            f"{place}: a message's 'content' takes a text, a list of parts or null, got {type(content).__name__}"
-        )
+    """What it holds is a text, a list of parts of which some have a text, or nothing (a bare tool call)."""
+    for name in WRITTEN:
+        value = message.get(name)
+        parts = value if isinstance(value, list) else [{"text": value}]
+        if not all(isinstance(part, dict) and isinstance(part.get("text"), str | None) for part in parts):
+            takes = f"{name!r} takes a text, a list of parts with a text or null"
+            raise InputError(f"{place}: a message's {takes}, got {type(value).__name__} {value!r:.60}")
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise InputError(f"{place}: a message's 'tool_calls' takes a list of objects or null, got {calls!r:.60}")
 
 
 def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
@@ -180,11 +183,11 @@ def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
         value = row[name]
         if value is None or (isinstance(value, float) and math.isnan(value)):
             continue
-        if not isinstance(value, bool | int | float):
+        if not isinstance(value, bool | int | float | Decimal):
             raise InputError(f"{place}: {name!r} takes a number or null, got {type(value).__name__} {value!r:.60}")
         if not -LARGEST_REWARD <= value <= LARGEST_REWARD:
             raise InputError(f"{place}: {name!r} takes null or a number that float32 can hold, got {value!r:.60}")
-        total, scored = total + weight * value, True
+        total, scored = total + weight * float(value), True
     if not -LARGEST_REWARD <= total <= LARGEST_REWARD:  # NaN too, of ∞ − ∞
         raise InputError(f"{place}: the weighted sum of rewards is {total}, which float32 can't hold")
     return total if scored else math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import gzip
 import json
 import math
@@ -130,7 +131,12 @@ def test_no_reward_at_all_is_nan(tmp_path: Path, value: float | None) -> None:
         (GOOD | {"completion": 3}, "'completion' takes a text or a list of messages, got int"),
         (GOOD | {"completion": ["x"]}, "'completion' takes a text or a list of messages, got list"),
         (GOOD | {"completion": None}, "'completion' is null"),
-        (GOOD | {"completion": [{"content": 3}]}, "'content' takes a text, a list of parts or null, got int"),
+        (GOOD | {"completion": [{"content": 3}]}, "'content' takes a text, a list of parts .* or null, got int"),
+        (GOOD | {"completion": [{"content": [{"text": 3}]}]}, "'content' takes a text, a list of parts"),
+        (GOOD | {"completion": [{"thinking": ["hm"]}]}, "'thinking' takes a text, a list of parts"),
+        (GOOD | {"completion": [{"reasoning_content": 5}]}, "'reasoning_content' takes a text, a list of parts"),
+        (GOOD | {"completion": [{"tool_calls": ["add"]}]}, "'tool_calls' takes a list of objects or null"),
+        (GOOD | {"completion": [{"tool_calls": {"name": "add"}}]}, "'tool_calls' takes a list of objects or null"),
     ],
 )
 def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: Any, words: str) -> None:
@@ -172,6 +178,16 @@ def test_a_bad_parquet_row_is_named_by_its_number(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 no more")
     with pytest.raises(InputError, match=r"rollouts\.parquet: not readable as Parquet"):
         read_rollouts(path, {"reward": 1.0})
+
+
+def test_a_decimal_is_a_number_and_a_message_without_a_role_the_assistants(tmp_path: Path) -> None:
+    """As tables have them that other tools wrote."""
+    path = tmp_path / "rollouts.parquet"
+    messages = [[{"role": role, "content": text}] for role, text in ((None, "x"), ("assistant", "y"))]
+    rewards = [decimal.Decimal("1.5"), None]
+    pq.write_table(pa.table({"group": [1, 1], "completion": messages, "reward": rewards}), path)
+    rollouts = read_rollouts(path, {"reward": 2.0})
+    assert (rollouts.texts, rollouts.rewards[0]) == (["x", "y"], 3.0)
 
 
 def test_parquet_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
@@ -269,6 +285,7 @@ def test_a_long_field_of_csv_is_read(tmp_path: Path) -> None:
         ("r.csv", CSV.encode() + b"1,x,high,\n", r"r\.csv:6: 'reward' takes a number or null, got str 'high'"),
         ("r.csv", CSV.encode() + b"1,x\n", r"r\.csv:6: takes 4 fields"),
         ("r.csv", CSV.encode() + b"1,x,1,,,\n", r"r\.csv:6: takes 4 fields"),
+        ("r.csv", b"group,reward,completion,reward\na,1,x,2\n", r"r\.csv:1: takes each field once, got 'reward' again"),
         ("r.csv", b"\xff\n1", r"r\.csv:1: not CSV"),
         ("r.jsonl.gz", b"{}", r"r\.jsonl\.gz: .*header"),
         ("r.jsonl.gz", gzip.compress(b'{"group": 1}' * 99, mtime=0)[:-9], r"r\.jsonl\.gz: .*[Tt]runcated"),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # MMR-GRPO on DeepSeek-R1-Distill-Qwen-1.5B with verl 0.9.1, as in arXiv 2601.09085; 8 GPUs of 80 GB.
-#   pip install mmr-kernels math-verify        # beside verl
+#   pip install . math-verify                  # in the checkout, beside verl
 #   python recipes/verl/prepare.py runs/verl-data
 #   bash recipes/verl/mmr_grpo_1.5b.sh runs/verl-data
 # The baseline without MMR: … runs/verl-data algorithm.adv_estimator=grpo

@@ -1,4 +1,4 @@
-"""What only a device shows (graphs, streams, threads, captures, ``torch.compile``), as the suite's tests hold it."""
+"""The features that only a device shows (graphs, streams, threads, captures, ``torch.compile``), as the suite's tests hold it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the card that a redesign needs: latencies of single instructions in cycles, bandwidth by number of blocks."""
+"""Figures of the card that a redesign needs: latencies of instructions in cycles, bandwidth by number of blocks."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def ratio(ones: np.ndarray, others: np.ndarray) -> Interval:
 
 def seconds_per_step(row: Row) -> float:
     """Processor seconds of training, without evaluation."""
-    return float(row["processor_seconds"]) / float(row["steps"])
+    return float(row["processor_seconds"]) / float(row["curves"]["step"][-1])
 
 
 def capped_steps(row: Row, level: float) -> float:

@@ -42,15 +42,15 @@ SCORE, SHARE = "MMR, first pick by score", "share, dial"
 CONTROL = "control"  # stands for the entropy bonus that the pilots choose
 CORE = (PLAIN, CONTROL, SCORE, SHARE)
 OTHERS = tuple(arm.name for arm in METHODS if arm.name not in CORE)
-CROWDED = Part("crowded", "DAPO", 16, STEPS["crowded"], CORE)
+CROWDED = Part("crowded", "DAPO", 16, STEPS["crowded"], CORE, until=FOUND)
 SINGLE = Part("single", "DAPO", 16, STEPS["single"], CORE)
-TRAPPED = Part("crowded", "GRPO", 8, 3 * STEPS["crowded"], CORE, until=FOUND)
+TRAPPED = CROWDED._replace(loss="GRPO", seeds=8, steps=3 * STEPS["crowded"])
 #: In the order in which they are run: what is worth most comes first.
 PARTS = (
     CROWDED,
     SINGLE,
     TRAPPED,
-    CROWDED._replace(arms=OTHERS, until=FOUND),
+    CROWDED._replace(arms=OTHERS),
     SINGLE._replace(arms=OTHERS),
     TRAPPED._replace(arms=OTHERS),
     SINGLE._replace(loss="GRPO"),

@@ -157,12 +157,12 @@ def page(rows: list[Row]) -> str:
     lines = [HEADER, *pilots_table(rows)]
     for part in reversed(parts.values()):
         lines += tables(rows, part) if compared(rows, part) else []
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip("\n")
 
 
 def main(results: Results = RESULTS) -> None:
     """Print the page."""
-    print(page(results_file(results).rows()), end="")
+    print(page(results_file(results).rows()))
 
 
 if __name__ == "__main__":

@@ -259,33 +259,23 @@ def confirmed_row(run: Run, arrival: float) -> Row:
 
 
 def test_the_confirmation_is_the_plan() -> None:
-    rows = [
-        confirmed_row(
-            run, {2e-4: 200, 4e-4: 100, 8e-4: 300}[run.learning_rate] * (1.2 - (run.arm == "plain, entropy bonus 0.05"))
-        )
-        for run in confirmation.pilots()
-    ]
-    assert confirmation.control(rows) == "plain, entropy bonus 0.05"
+    bonus, slow = "plain, entropy bonus 0.05", {4e-4: 1.0, 8e-4: 0.5, 1.6e-3: 2.0}
+    pilots = confirmation.pilots()
+    rows = [confirmed_row(run, slow[run.learning_rate] * (150 if run.arm == bonus else 200)) for run in pilots]
+    assert confirmation.control(rows) == bonus
     runs = confirmation.study(rows)
     assert not {run.seed for run in runs} & {*plan.PILOT_SEEDS, *plan.SEEDS}
-    assert {(run.family, run.loss): run.learning_rate for run in runs} == {
-        ("crowded", "DAPO"): 4e-4,
-        ("single", "DAPO"): 2e-4,
-        ("crowded", "GRPO"): 2e-4,
-        ("single", "GRPO"): 2e-4,
-        ("hidden", "DAPO"): 2e-4,
-    }
-    arrival = {"plain": 100.0, "plain, entropy bonus 0.05": 80.0, "share, dial": 1000.0}
+    assert {run.learning_rate for run in runs if run.family == "crowded" and run.loss == "DAPO"} == {8e-4}
+    assert {run.learning_rate for run in runs if run.family != "crowded"} == {confirmation.EARLIER_RATE}
+    arrival = {"plain": 100.0, bonus: 80.0, "share, dial": 1000.0}
     rows += [confirmed_row(run, arrival.get(run.arm, 50.0) + run.seed / 100) for run in runs]
     found = {(each.arm, each.base): each for each in confirmed.compared(rows, confirmation.CROWDED)}
     assert len(found) == 9 + 8
     primary = [each for each in found.values() if each.is_primary]
-    assert [(each.base, len(each.ones)) for each in primary] == [("plain", 16), ("plain, entropy bonus 0.05", 16)]
-    assert primary[0].values() == pytest.approx([2 / 2**16, 0], abs=1e-5)
+    assert [(each.base, len(each.ones)) for each in primary] == [("plain", 16), (bonus, 16)]
+    shown = zip(found.values(), confirmed.texts_of_p(list(found.values())), strict=True)
+    assert [texts[0] for each, texts in shown if each.is_primary] == ["**3.1e-05**"] * 2  # 2 in 65,536, not corrected
     assert np.isinf(found["share, dial", "plain"].ones).all()
     assert "| share, dial | 0/16 | ≥ 240 (240–240) | ≥ 2.3" in confirmed.page(rows)
     # On other families the level is 95 % of what plain training comes to on the seed.
-    single = confirmed.compared(rows, confirmation.SINGLE)[0]
-    assert single.others == pytest.approx(0.95 * 80, abs=8)
-    shown = zip(found.values(), confirmed.texts_of_p(list(found.values())), strict=True)
-    assert [texts[0] for each, texts in shown if each.is_primary] == ["**3.1e-05**"] * 2  # not corrected
+    assert confirmed.compared(rows, confirmation.SINGLE)[0].others == pytest.approx(0.95 * 80, abs=8)

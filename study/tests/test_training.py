@@ -275,6 +275,8 @@ def test_the_confirmation_is_the_plan() -> None:
     assert [(each.base, len(each.ones)) for each in primary] == [("plain", 16), (bonus, 16)]
     shown = zip(found.values(), confirmed.texts_of_p(list(found.values())), strict=True)
     assert [texts[0] for each, texts in shown if each.is_primary] == ["**3.1e-05**"] * 2  # 2 in 65,536, not corrected
+    smallest = min(p for each in found.values() if not each.is_primary for p in each.values())
+    assert f" {smallest:.2g} ({(17 * 2 - 2 * 2) * smallest:.2g}) |" in confirmed.page(rows)  # of 30 secondary ones
     assert np.isinf(found["share, dial", "plain"].ones).all()
     assert "| share, dial | 0/16 | ≥ 240 (240–240) | ≥ 2.3" in confirmed.page(rows)
     # On other families the level is 95 % of what plain training comes to on the seed.

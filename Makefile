@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 CSRC := $(wildcard csrc/* csrc/*/*) setup.py
 READY := $(VENV)/ready
-FAMILIES := hidden crowded single
 OP_SUITE := $(wildcard python_tests/test_*.py)
 BACKENDS := python_tests/backends
 
@@ -134,6 +133,8 @@ study-quick: $(READY)
 	$(BIN)/python -m study.simulation.random_settings --quick
 	$(BIN)/python -m study.simulation.methods_page --quick
 	$(BIN)/python -m study.training.train quick --results runs/study-quick/runs.jsonl
+	$(BIN)/python -m study.training.comparisons
+	$(BIN)/python -m study.training.confirmed
 
 # All of it, hours on two cores; rows of the map, the advice, the methods and the training that are in study/results are kept.
 study: $(READY)
@@ -148,8 +149,11 @@ study: $(READY)
 	$(BIN)/python -m study.training.train pilots
 	$(BIN)/python -m study.training.train study
 	$(BIN)/python -m study.training.comparisons > study/tables.md
-	for family in $(FAMILIES); do \
-		$(BIN)/python -m study.training.curves $$family study/results/training-$$family.png || exit 1; done
+	$(BIN)/python -m study.training.curves crowded DAPO study/results/training-crowded.png
+	$(BIN)/python -m study.training.curves single DAPO study/results/training-single.png
+	$(BIN)/python -m study.training.curves hidden GRPO study/results/training-hidden.png
+	$(BIN)/python -m study.training.confirmation
+	$(BIN)/python -m study.training.confirmed > study/confirmation.md
 
 # Compiles the kernels for GPUs that needn't be there, takes them apart, writes docs/kernels-report.json and cuda-report.json.
 kernels-report: $(READY)

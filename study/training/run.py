@@ -22,6 +22,7 @@ from study.training.rows import Run
 
 GROUP_SIZE = 8
 EVALUATIONS = 10  # of a run, beside the one at its start
+EVALUATIONS_UNTIL = 30  # of one that ends where it arrives
 #: The values of TRL's log that are kept, at every evaluation.
 LOGGED = ("reward", "entropy", "mmr/lambda", "mmr/similarity_mean", "mmr/equal_reward_groups",
           "mmr/reward_before", "mmr/reward_after", "mmr/reward_advantage_correlation")  # fmt: skip
@@ -38,10 +39,11 @@ class Shuffled(MMRGRPOTrainer):
 
 
 class Recorder(TrainerCallback):
-    """Evaluates every few steps and keeps time: processor seconds of training alone, evaluation taken out."""
+    """Evaluates every few steps, ends a run that has arrived, and keeps time: processor seconds of training alone."""
 
-    def __init__(self, evaluation: Evaluation, checker: Checker, every: int) -> None:
-        self.evaluation, self.checker, self.every = evaluation, checker, every
+    def __init__(self, evaluation: Evaluation, checker: Checker, run: Run) -> None:
+        self.evaluation, self.checker, self.until = evaluation, checker, run.until
+        self.every = max(1, run.steps // (EVALUATIONS if run.until is None else EVALUATIONS_UNTIL))
         self.rows: dict[str, list[Any]] = {name: [] for name in ("step", "shares", "accuracy", "distinct", *LOGGED)}
         self.seconds = 0.0
         self.mark = 0.0
@@ -54,6 +56,8 @@ class Recorder(TrainerCallback):
         if due and logs and "reward" in logs:
             self.seconds += time.process_time() - self.mark
             self.record(kwargs["model"], state.global_step, logs)
+            if self.until is not None and self.rows["accuracy"][-1] >= self.until:
+                control.should_training_stop = True
 
     def record(self, model: Any, step: int, logs: dict[str, float]) -> None:
         shares = self.evaluation.shares(model)
@@ -75,7 +79,7 @@ def train(run: Run) -> dict[str, Any]:
     family, arm = FAMILIES[run.family], ARMS[run.arm]
     names, (training, held_out) = policy.tokenizer(), problems()
     checker = Checker(family, arm.grade, run.seed, GROUP_SIZE)
-    recorder = Recorder(Evaluation(family, held_out, names), checker, max(1, run.steps // EVALUATIONS))
+    recorder = Recorder(Evaluation(family, held_out, names), checker, run)
     with tempfile.TemporaryDirectory() as folder:
         args = MMRGRPOConfig(
             folder,

@@ -121,7 +121,8 @@ def similarity_of(ways: Tensor, setting: Setting | Cases) -> Tensor:
     """(R, scopes, M) ways of R runs to (R, scopes, M, M) similarities, float32, with a diagonal of 1."""
     small = ways.to(torch.int8)
     within, across = (torch.as_tensor(each).view(-1, 1, 1, 1) for each in (setting.within, setting.across))
-    similarity = torch.where(small.unsqueeze(3) == small.unsqueeze(2), within, across)
+    same = small.unsqueeze(3) == small.unsqueeze(2)
+    similarity = same.to(torch.float32).mul_(within - across).add_(across)
     similarity.diagonal(dim1=2, dim2=3).fill_(1.0)
     return similarity
 

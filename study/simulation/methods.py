@@ -35,7 +35,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "saturated similarity": {"within": 0.98, "across": 0.9},
     "noisy embedder": {"mistaken": 0.25},
 }
-SEEDS, CUT_OFF = 160, 1000  # runs of each arm in each case, steps
+SEEDS = {"base": 160, "variants": 64}  # runs of each arm in each case
+CUT_OFF = 1000  # steps
 KNOWN = METHODS | REMEDIES
 
 
@@ -58,12 +59,13 @@ def parts(variant: str) -> tuple[float, ...]:
     return (0.9, 0.97) if variant == BASE else (0.9,)
 
 
-def measure(keys: Sequence[Key], seeds: int, steps: int) -> Iterator[Row]:
+def measure(keys: Sequence[Key], seeds: dict[str, int], steps: int) -> Iterator[Row]:
     """Rows of one arm and optimiser, run as one: steps to each part, one number per seed, None where cut off."""
     variant, _, optimiser, arm = keys[0]
+    runs = range(seeds["base" if variant == BASE else "variants"])
     arrived = steps_of(
-        [key.case() for key in keys], KNOWN[arm], range(seeds), parts=parts(variant), rate=RATES[optimiser],
-        steps=steps, optimiser=optimiser,
+        [key.case() for key in keys], KNOWN[arm], runs, parts=parts(variant), rate=RATES[optimiser], steps=steps,
+        optimiser=optimiser,
     )  # fmt: skip
     for key, found in zip(keys, arrived, strict=True):
         yield key._asdict() | {"steps": {
@@ -81,9 +83,9 @@ def batches() -> list[list[Key]]:
     return list(batch.values())
 
 
-def run(path: Path | None, seeds: int, steps: int) -> list[Row]:
+def run(path: Path | None, seeds: dict[str, int], steps: int) -> list[Row]:
     """All rows, those of the file first if they have as many seeds, the same rates and the same cut-off."""
-    file = ResultsFile(path, (*Key._fields, "steps"), seeds=f"0 to {seeds - 1}", cut_off=steps, rates=RATES)
+    file = ResultsFile(path, (*Key._fields, "steps"), seeds=seeds, cut_off=steps, rates=RATES)
     return file.completed_batches(
         batches(), lambda row: Key(*(row[name] for name in Key._fields)), lambda keys: measure(keys, seeds, steps),
         "methods",
@@ -96,7 +98,7 @@ def main(
     """Run every method on every family and variant; rows go to study/results/methods.jsonl."""
     torch.set_num_threads(1)
     if quick:
-        run(QUICK, 2, 4)
+        run(QUICK, dict.fromkeys(SEEDS, 2), 4)
     else:
         run(RESULTS, SEEDS, CUT_OFF)
 

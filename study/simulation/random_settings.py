@@ -6,6 +6,7 @@ of more kinds. Goes on where an interrupted run stopped.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -86,16 +87,13 @@ def ratio(steps: np.ndarray, plain: np.ndarray) -> Ratio:
 
 
 def batches(settings: int) -> list[list[Key]]:
-    """Settings of one group size, some of every size before more of any."""
-    found: list[list[Key]] = []
-    for kind in KINDS:
-        by_size: dict[int, list[Key]] = {}
-        for number in range(settings):
-            key = Key(kind, number)
-            by_size.setdefault(key.case().setting.group_size, []).append(key)
-        for start in range(0, settings, TOGETHER):
-            found += [keys[start : start + TOGETHER] for keys in by_size.values() if keys[start:]]
-    return found
+    """Settings of one kind and group size, some of every kind and size before more of any."""
+    alike: dict[tuple[str, int], list[Key]] = {}
+    for number, kind in itertools.product(range(settings), KINDS):
+        key = Key(kind, number)
+        alike.setdefault((kind, key.case().setting.group_size), []).append(key)
+    return [keys[start : start + TOGETHER] for start in range(0, settings, TOGETHER) for keys in alike.values()
+            if keys[start:]]  # fmt: skip
 
 
 def run(path: Path | None, settings: int, seeds: int) -> list[Row]:

@@ -22,7 +22,8 @@ class Arm:
 
     Args:
         labels: clusters are the ways themselves, as a verifier that yields the answer gives them.
-        dial: diversity is that of the package's ``SignalDial``, one for each run.
+        dial: diversity is that of the package's ``SignalDial``, one for each run; with "none", which has no diversity,
+            the dial is kept all the same.
         highest: the most that the dial opens.
         patience: batches without a rise of the reward after which the dial is shut, see ``Dials``; 0 for never.
         even_strength: strength is such that the count of a whole group weighs as in a group of 8 by default,
@@ -152,7 +153,7 @@ def advantages(
         (S, prompts · group_size) float32.
     """
     groups = rewards.reshape(-1, setting.group_size)
-    if arm.method == "none":
+    if arm.method == "none" and not arm.dial:
         return cast(Tensor, mmr_advantages(groups, method="none", scale=arm.scale)).view_as(rewards)
     diversity: float | Tensor = arm.diversity_at(progress)
     # Scope "batch" has one batch per run: that is the scope of a reweighting, and groups come after.

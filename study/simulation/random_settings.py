@@ -22,6 +22,7 @@ from study.simulation.cases import Case
 from study.simulation.map import CUT_OFF, RATE
 from study.simulation.methods import KNOWN
 from study.simulation.optimisers import OPTIMISERS, RATES, Name
+from study.simulation.plain_run import looks
 from study.simulation.points import at_random, wider_at_random
 from study.simulation.running import steps_of
 
@@ -62,7 +63,7 @@ class Ratio(NamedTuple):
 
 
 def measure(keys: Sequence[Key], seeds: int) -> Iterator[Row]:
-    """Rows of settings of one group size: by optimiser, median steps of GRPO, and the ``Ratio`` of each arm."""
+    """Rows of settings of one group size: by optimiser, median steps of GRPO, the ``Ratio`` of each arm, a ``Look``."""
     cases = [key.case() for key in keys]
     found: list[Row] = [{name: {} for name in OPTIMISERS} for _ in keys]
     for optimiser in OPTIMISERS:
@@ -76,6 +77,9 @@ def measure(keys: Sequence[Key], seeds: int) -> Iterator[Row]:
                 row[optimiser][name] = ratio(own, plain) if base is not steps else asdict(
                     intervals.of_median(plain, CUT_OFF)
                 )  # fmt: skip
+        rate = RANDOM_RATES[optimiser]
+        for row, look in zip(found, looks(cases, range(seeds), rate=rate, optimiser=optimiser), strict=True):
+            row[optimiser]["plain run"] = look
     for key, case, row in zip(keys, cases, found, strict=True):
         yield key._asdict() | {"family": asdict(case.family), "setting": asdict(case.setting)} | row
 

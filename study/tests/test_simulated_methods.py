@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from study.simulation.cases import Case, Cases
 from study.simulation.dials import Dials
 from study.simulation.families import FAMILIES, PLACED, SHARED_TOKENS, Family, Setting
 from study.simulation.optimisers import Adam
+from study.simulation.plain_run import looks
 from study.simulation.points import wider_at_random
 from study.simulation.running import seen_by, steps_of, steps_to_target
 
@@ -215,23 +217,23 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few")
 def test_rows_are_kept_and_make_the_page(tmp_path: Path) -> None:
-    path, seeds = tmp_path / "methods.jsonl", {"base": 8, "variants": 4}
-    rows = methods.run(path, seeds, 120)
+    path, seeds = tmp_path / "methods.jsonl", {"base": 8, "variants": 2}
+    rows = methods.run(path, seeds, 70)
     kept = path.read_text().splitlines()
     assert len(kept) == 1 + 24
     path.write_text("\n".join(kept[:4]) + "\n" + kept[4][:30])  # killed while it wrote
-    assert methods.run(path, seeds, 120) == rows
+    assert methods.run(path, seeds, 70) == rows
     assert path.read_text().splitlines()[1:] == kept[1:]
     gathered = summaries.gathered(rows)
-    one_way = steps_to_target(FAMILIES["one-way"], METHODS["share"], PLAIN, range(8), steps=120)
+    one_way = steps_to_target(FAMILIES["one-way"], METHODS["share"], PLAIN, range(8), steps=70)
     assert gathered[0]["steps"]["share"]["0.9"] == one_way.tolist()
     assert len(summaries.gathered(rows[:-1])) == len(gathered) - 1  # a cell that lacks an arm
 
     made = list(random_settings.measure([random_settings.Key("eight ways", 0)], 8))
-    page = methods_page.Page(rows, made, 120)
+    page = methods_page.Page(rows, made, 70)
     assert "| share |" in "\n".join([*page.short(), *page.means(), *page.families(), *page.variants(), *page.random()])
     base = summaries.chosen(gathered, methods.BASE)
-    primary = summaries.geometric_mean(base, "share", "0.9", 120)
+    primary = summaries.geometric_mean(base, "share", "0.9", 70)
     by_hand = [
         np.median(np.array(row["steps"]["share"]["0.9"], float))
         / np.median(np.array(row["steps"]["grpo"]["0.9"], float))
@@ -241,7 +243,7 @@ def test_rows_are_kept_and_make_the_page(tmp_path: Path) -> None:
     # On shared tokens both were cut off: a ratio of 1.
     assert primary.value == pytest.approx(np.prod(by_hand) ** (1 / 4))
     assert primary.low <= primary.value <= primary.high
-    assert summaries.worst(base, "share", "0.9", 120).startswith(f"{max(1.0, *by_hand):.2f}, ")
+    assert summaries.worst(base, "share", "0.9", 70).startswith(f"{max(1.0, *by_hand):.2f}, ")
 
 
 def test_helps_and_hurts() -> None:
@@ -254,6 +256,18 @@ def test_helps_and_hurts() -> None:
     assert (found.helps, found.hurts, found.settings) == (2, 1, 4)
     assert found.worst == pytest.approx(3.3**0.5)
     assert found.in_short() == "50 % / 25 % / 1.82"
+
+
+@pytest.mark.parametrize("optimiser", ["ascent", "adam"])
+def test_the_look_at_a_plain_run(optimiser: Literal["ascent", "adam"]) -> None:
+    """It is at the plain arm's own run; the signal is high where one way is right, and low where the best is rare."""
+    rate = 1.0 if optimiser == "ascent" else 0.1
+    cases = [Case(*PLACED[name]) for name in ("one-way", "rare-best")]
+    clear, hidden = looks(cases, range(8), rate=rate, optimiser=optimiser)
+    assert clear.signal > 0.1 > hidden.signal
+    part = (clear.gained * (1 - 0.18) + 0.18) / 0.6  # of the best reachable reward
+    steps = steps_of([cases[0]], METHODS["grpo"], range(8), parts=(part,), rate=rate, steps=80, optimiser=optimiser)
+    assert np.median(steps) == pytest.approx(40, abs=6)
 
 
 def test_random_settings_of_either_kind() -> None:

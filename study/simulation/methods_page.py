@@ -5,13 +5,14 @@ python -m study.simulation.methods_page > study/methods.md
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
 
 from study.results_file import ResultsFile, Row
-from study.simulation import earlier, methods, random_settings
+from study.simulation import earlier, methods, random_settings, rules
 from study.simulation.arms import METHODS, REMEDIES
 from study.simulation.methods import BASE
 from study.simulation.optimisers import OPTIMISERS
@@ -153,8 +154,11 @@ class Page:
         )  # fmt: skip
 
     def __str__(self) -> str:
-        sections = (self.short(), self.means(), self.families(), self.variants(), self.random(), self.remedies())
-        return "\n".join([HEADER, *(each for section in sections for each in section), *earlier.tables(self)])
+        sections = (
+            self.short(), self.means(), self.families(), self.variants(), self.random(), rules.table(self),
+            self.remedies(), earlier.tables(self),
+        )  # fmt: skip
+        return "\n".join([HEADER, *itertools.chain.from_iterable(sections)])
 
 
 def main(quick: Annotated[bool, typer.Option("--quick", help="Of the rows of the quick runs.")] = False) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels import SignalDial, mmr_advantages
-from study.simulation import intervals, methods, methods_page, policy, random_settings, summaries
+from study.simulation import intervals, methods, methods_page, policy, random_settings, rules, summaries
 from study.simulation.arms import METHODS, REMEDIES, Arm, advantages, similarity_of
 from study.simulation.cases import Case, Cases
 from study.simulation.dials import Dials
@@ -268,6 +268,18 @@ def test_the_look_at_a_plain_run(optimiser: Literal["ascent", "adam"]) -> None:
     part = (clear.gained * (1 - 0.18) + 0.18) / 0.6  # of the best reachable reward
     steps = steps_of([cases[0]], METHODS["grpo"], range(8), parts=(part,), rate=rate, steps=80, optimiser=optimiser)
     assert np.median(steps) == pytest.approx(40, abs=6)
+
+
+def test_rules_are_counted_where_the_effect_is_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clear settings and one that is not: e tells both, the reward gained one."""
+    monkeypatch.setattr(rules, "ARMS", ("mmr",))
+    some = [([0.8, 0.7, 0.9, 0], [0.02, 0.5]), ([1.2, 1.1, 1.3, 0], [0.3, 0.4]), ([1.0, 0.9, 1.1, 0], [0.0, 0.0])]
+    rows = [{"kind": "eight ways", **{name: {"mmr": ratio, "plain run": look} for name in ("ascent", "adam")}}
+            for ratio, look in some]  # fmt: skip
+    found = rules.table(methods_page.Page([], rows, 100))
+    assert "| *settings* | 2 | 2 |" in found
+    assert "| e below 0.1 | 100 % | 100 % |" in found
+    assert "| at most 0.21 of the room gained | 50 % | 50 % |" in found
 
 
 def test_random_settings_of_either_kind() -> None:

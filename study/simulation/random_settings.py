@@ -1,12 +1,11 @@
 """``python -m study.simulation.random_settings``: how often each method helps and hurts.
 
-Over the settings of ``advice.py``, and as there: 48 seeds, a rate of 1, at most 333 steps; and by Adam; then over cases
-of more kinds. Goes on where an interrupted run stopped.
+Over the settings of ``advice.py``, with its rate of 1 and its cut-off at 333 steps, and by Adam; then over cases of more
+kinds. Goes on where an interrupted run stopped.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +26,7 @@ from study.simulation.points import at_random, wider_at_random
 from study.simulation.running import steps_of
 
 RESULTS, QUICK = Path("study/results/random-settings.jsonl"), Path("runs/study-quick/random-settings.jsonl")
-SETTINGS, SEEDS = 300, 48  # of each kind; runs of each arm in each
+SETTINGS, SEEDS = 300, 32  # of each kind; runs of each arm in each
 TOGETHER = 25  # settings that run as one
 #: The rate of ``advice.py`` for ascent; for Adam as much more than that of ``methods.py``.
 RANDOM_RATES: dict[Name, float] = {"ascent": RATE, "adam": RATE / RATES["ascent"] * RATES["adam"]}
@@ -91,13 +90,16 @@ def ratio(steps: np.ndarray, plain: np.ndarray) -> Ratio:
 
 
 def batches(settings: int) -> list[list[Key]]:
-    """Settings of one kind and group size, some of every kind and size before more of any."""
-    alike: dict[tuple[str, int], list[Key]] = {}
-    for number, kind in itertools.product(range(settings), KINDS):
-        key = Key(kind, number)
-        alike.setdefault((kind, key.case().setting.group_size), []).append(key)
-    return [keys[start : start + TOGETHER] for start in range(0, settings, TOGETHER) for keys in alike.values()
-            if keys[start:]]  # fmt: skip
+    """Settings of one kind and group size, some of every size before more of any."""
+    found: list[list[Key]] = []
+    for kind in KINDS:
+        alike: dict[int, list[Key]] = {}
+        for number in range(settings):
+            key = Key(kind, number)
+            alike.setdefault(key.case().setting.group_size, []).append(key)
+        for start in range(0, settings, TOGETHER):
+            found += [keys[start : start + TOGETHER] for keys in alike.values() if keys[start:]]
+    return found
 
 
 def run(path: Path | None, settings: int, seeds: int) -> list[Row]:

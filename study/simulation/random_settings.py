@@ -1,7 +1,7 @@
 """``python -m study.simulation.random_settings``: how often each method helps and hurts.
 
-Over the settings of ``advice.py``, with its rate of 1 and its cut-off at 333 steps, and by Adam; then over cases of more
-kinds. Goes on where an interrupted run stopped.
+Over the settings of ``advice.py``, with its rate of 1 and its cut-off at 333 steps, and by Adam; then over cases of
+more kinds. Goes on where an interrupted run stopped.
 """
 
 from __future__ import annotations

@@ -28,34 +28,43 @@ FIRST_SEED = 100  # no earlier run had such seeds
 
 
 class Part(NamedTuple):
-    """All arms on one family under one loss."""
+    """Some arms on one family under one loss."""
 
     family: str
     loss: str
     seeds: int
     steps: int
+    arms: tuple[str, ...]
     until: float | None = None
 
 
-PRIMARY = Part("crowded", "DAPO", 16, STEPS["crowded"])
+SCORE, SHARE = "MMR, first pick by score", "share, dial"
+CONTROL = "control"  # stands for the entropy bonus that the pilots choose
+CORE = (PLAIN, CONTROL, SCORE, SHARE)
+OTHERS = tuple(arm.name for arm in METHODS if arm.name not in CORE)
+CROWDED = Part("crowded", "DAPO", 16, STEPS["crowded"], CORE)
+SINGLE = Part("single", "DAPO", 16, STEPS["single"], CORE)
+TRAPPED = Part("crowded", "GRPO", 8, 3 * STEPS["crowded"], CORE, until=FOUND)
 #: In the order in which they are run: what is worth most comes first.
 PARTS = (
-    PRIMARY,
-    Part("single", "DAPO", 16, STEPS["single"]),
-    Part("crowded", "GRPO", 8, 3 * STEPS["crowded"], until=FOUND),
-    Part("hidden", "DAPO", 12, STEPS["hidden"]),
-    Part("single", "GRPO", 16, STEPS["single"]),
-    Part("hidden", "GRPO", 12, STEPS["hidden"]),
+    CROWDED,
+    SINGLE,
+    TRAPPED,
+    CROWDED._replace(arms=OTHERS, until=FOUND),
+    SINGLE._replace(arms=OTHERS),
+    TRAPPED._replace(arms=OTHERS),
+    SINGLE._replace(loss="GRPO"),
+    Part("hidden", "DAPO", 8, STEPS["hidden"], CORE),
 )
 
 
 def pilots() -> list[Run]:
-    """Every arm at every rate on the primary part, as far as the better way."""
+    """The primary comparison's arms at every rate, as far as the better way."""
     return [
-        Run(PRIMARY.family, PRIMARY.loss, arm, rate, seed, PRIMARY.steps, PROMPTS_PER_STEP, FOUND)
+        Run(CROWDED.family, CROWDED.loss, arm, rate, seed, CROWDED.steps, PROMPTS_PER_STEP, FOUND)
         for seed in PILOT_SEEDS
         for rate in PILOT_RATES
-        for arm in (PLAIN, *(arm.name for arm in (*ENTROPY, *METHODS)))
+        for arm in (PLAIN, *(arm.name for arm in ENTROPY), SCORE)
     ]
 
 
@@ -65,7 +74,7 @@ def found_at(row: Row) -> float:
 
 
 def tuned(rows: list[Row]) -> dict[str, tuple[float, float]]:
-    """For each arm the mean steps of its fastest rate in the pilots, and that rate."""
+    """For each arm of the pilots the mean steps at its fastest rate, and that rate."""
     taken: dict[tuple[str, float], list[float]] = defaultdict(list)
     for row in rows:
         if row["seed"] in PILOT_SEEDS:
@@ -82,23 +91,17 @@ def control(rows: list[Row]) -> str:
     return min((arm.name for arm in ENTROPY), key=lambda name: best[name])
 
 
-def arms(rows: list[Row]) -> list[str]:
-    """Those of every part: plain training, the control, the methods."""
-    return [PLAIN, control(rows), *(arm.name for arm in METHODS)]
-
-
 def study(rows: list[Row]) -> list[Run]:
     """The runs of all parts, seed after seed, so that an interrupted part still has whole pairs."""
-    best = tuned(rows)
-    return [
-        Run(
-            part.family, part.loss, arm, best[arm][1] if part == PRIMARY else EARLIER_RATE,
-            seed, part.steps, PROMPTS_PER_STEP, part.until,
-        )
-        for part in PARTS
-        for seed in range(FIRST_SEED, FIRST_SEED + part.seeds)
-        for arm in arms(rows)
-    ]  # fmt: skip
+    best, chosen = tuned(rows), control(rows)
+    runs = []
+    for part in PARTS:
+        for seed in range(FIRST_SEED, FIRST_SEED + part.seeds):
+            for arm in (chosen if each == CONTROL else each for each in part.arms):
+                piloted = part[:2] == CROWDED[:2]
+                rate = best.get(arm, best[SCORE])[1] if piloted else EARLIER_RATE
+                runs.append(Run(part.family, part.loss, arm, rate, seed, part.steps, PROMPTS_PER_STEP, part.until))
+    return runs
 
 
 def missing(runs: list[Run], rows: list[Row]) -> list[Run]:

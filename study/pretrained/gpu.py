@@ -57,7 +57,8 @@ class Plan(NamedTuple):
 
 
 FULL = Plan(policy.LARGE, Chains("long chains", 5, 2, 0.05), (512, 8192, 300_000), 150, 1024, 4, 350, 16)
-DRY = Plan(policy.SMALL, Chains("long chains", 3, 1, 0.05), (64, 256, 1000), 3, 64, 2, 3, 2)
+TINY = {**policy.SMALL, "hidden_size": 32, "intermediate_size": 64}
+DRY = Plan(TINY, Chains("long chains", 3, 1, 0.05), (32, 256, 1000), 1, 64, 2, 2, 2)
 
 
 class Sampler:

@@ -19,18 +19,22 @@ from study.training.rows import Run, results_file, run_of
 from study.training.run import GROUP_SIZE, trained
 
 RESULTS = Path("study/results/pretrained.jsonl")
-NAMES = ("plain", "plain, entropy bonus 0.02", "plain, entropy bonus 0.05", "share, dial", "MMR, first pick by score",
-         "SMI", "dpp")  # fmt: skip
+#: Those of the primary outcome before the others.
+STAGES = (
+    ("plain", "plain, entropy bonus 0.02", "plain, entropy bonus 0.05", "share, dial"),
+    ("MMR, first pick by score", "SMI", "dpp"),
+)
 SEEDS, STEPS, RATE, PROMPTS_PER_STEP = range(8), 80, 2e-4, 4
 
 
 def runs(seeds: range = SEEDS, steps: int = STEPS) -> list[Run]:
-    """Family by family and seed by seed, so that what is interrupted has whole pairs."""
+    """By family, stage and seed, so that what is interrupted has whole pairs."""
     return [
         Run(family, "DAPO", arm, RATE, seed, steps, PROMPTS_PER_STEP)
         for family in FAMILIES
+        for stage in STAGES
         for seed in seeds
-        for arm in NAMES
+        for arm in stage
     ]
 
 

@@ -1,4 +1,4 @@
-"""What can't be computed raises an error that names the argument; checked before any backend sees it."""
+"""A call that can't be computed raises an error that names the argument; checked before any backend sees it."""
 
 from __future__ import annotations
 

@@ -62,16 +62,24 @@ CONFIGURATIONS = {
 }
 
 
-def configuration(problem: Problem) -> Configuration:
-    """The table's row. One row for all ragged groups, but ``members``: a group's bits must not depend on N.
+#: Of ragged groups that may have more than 32 members, by bytes per element. A group's bits must not depend on how
+#: large others may be, so all have the same instructions in the same order: those of the table's rows of up to 32.
+RAGGED = {2: CONFIGURATIONS[32, 2]._replace(num_warps=8), 4: CONFIGURATIONS[16, 4]._replace(num_warps=8)}
 
-    That row's tile is for groups far smaller than N; on tensor cores a larger one costs next to nothing.
-    """
-    members = max(16, _power_of_two(problem.max_scope_size))
+
+def configuration(problem: Problem) -> Configuration:
+    """The table's row for the most members that a scope may have, or that of ragged groups."""
+    members = max(16, _power_of_two(problem.largest_scope))
     width = 4 if problem.embeddings is None else problem.embeddings.element_size()
-    if problem.group_size == 0 and problem.options.scope == "group":
-        return CONFIGURATIONS[16 if width == 4 else 64, width]._replace(members=max(64, members), alone=False)
-    return CONFIGURATIONS[members, width]
+    row = CONFIGURATIONS[members, width]
+    if is_ragged(problem) and members > 32:
+        return RAGGED[width]._replace(members=members, alone=row.alone)
+    return row
+
+
+def is_ragged(problem: Problem) -> bool:
+    """Whether scopes are groups of sizes that differ."""
+    return problem.group_size == 0 and problem.options.scope == "group"
 
 
 def _power_of_two(number: int) -> int:
@@ -100,10 +108,10 @@ def why_not(problem: Problem, host: Host) -> str | None:
     largest, method = LARGEST_SCOPE, ""
     if problem.options.method == "dpp":
         largest, method = LARGEST_DETERMINANT, ' with method="dpp"'
-    if problem.max_scope_size > largest:
+    if problem.largest_scope > largest:
         return (
-            f"takes at most {largest} completions per group or batch scope (with group_offsets or group_ids: per call)"
-            f"{method}, got up to {problem.max_scope_size}; leave backend=None"
+            f"takes at most {largest} completions per group or batch scope (with group_offsets or group_ids: per call,"
+            f" or max_group_size){method}, got up to {problem.largest_scope}; leave backend=None"
         )
     return why_not_here(host)
 
@@ -211,7 +219,6 @@ def launch_arguments(
     dim = problem.dim
     unit = 8 if dim % 8 == 0 else 4 if dim % 4 == 0 else 1
     warp_size = 64 if amd else 32  # of AMD's data center GPUs
-    longest_group = problem.group_size or problem.num_completions
     needs_similarity = problem.needs_similarity
     arguments = (
         problem.rewards,
@@ -234,7 +241,7 @@ def launch_arguments(
         counts,
         problem.num_completions,
         problem.num_groups,
-        problem.group_size,
+        problem.largest_group,
         dim // unit,
         _stride(problem.lam),
         _stride(problem.diversity),
@@ -246,7 +253,7 @@ def launch_arguments(
         _whole_sharpness(problem.options.sharpness),
         *choices,
         members,
-        max(32, _power_of_two(longest_group)) if problem.options.scope == "batch" else 0,
+        max(32, _power_of_two(problem.largest_group)) if problem.options.scope == "batch" else 0,
         num_warps * warp_size // 32 if alone else 1,
         not amd and tile <= 32 and problem.embeddings is not None and problem.embeddings.dtype is torch.float32,
         tile,

@@ -176,11 +176,15 @@ def mmr_kernel(
 ):  # fmt: skip
     """One scope: similarities, selection, reweighted rewards, advantages.
 
-    Tensors as in ``mmr_kernels.problem`` (``dial`` its diversity), D = dim_units * DIM_UNIT; a pointer that is None is
-    not asked for, or not needed. ``scratch`` (float32) holds the similarities, ``count`` rows of MEMBERS + 1, and then
-    ``count`` values more; ``counts`` the counts that another program or warp reads.
+    Tensors as in ``mmr_kernels.problem`` (``dial`` its diversity), ``group_size`` the most members of a group,
+    D = dim_units * DIM_UNIT; a pointer that is None is not asked for, or not needed. ``scratch`` (float32) holds the
+    similarities, ``count`` rows of MEMBERS + 1, and then ``count`` values more; ``counts`` the counts that another
+    program or warp reads.
     """
     ON_CHIP: tl.constexpr = MEMBERS == LANES
+    # What all members add to each one, of up to 16 in one step, from the registers they lie in (32 would need a third
+    # more of them); of ragged groups always one after the other, so that the bits don't depend on the room there is.
+    AT_ONCE: tl.constexpr = ON_CHIP and TILE <= 16 and group_offsets is None
     # An odd stride: no row is aligned, so the compiler gives neighbouring members to neighbouring lanes.
     STRIDE: tl.constexpr = MEMBERS + 1
     scope = tl.program_id(0)
@@ -226,7 +230,7 @@ def mmr_kernel(
     if SIGNAL or (COUNT is not None and COUNT != "components"):
         n, explained, variance = counts_and_signal(
             r, member, rewards, valid, labels, group_of, sharpness, first, member_order, index, place, size, block,
-            similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, TILE, STRIDE,
+            similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, AT_ONCE, TILE, STRIDE,
         )  # fmt: skip
     if METHOD == "mmr":
         lam_here = scope_lambda(

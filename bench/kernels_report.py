@@ -1,7 +1,7 @@
 """``make kernels-report``: what the Triton kernel becomes on each GPU, compiled ahead of time; needs no GPU.
 
-Compiles exactly what ``backend="triton"`` launches, for five architectures, six group sizes and two dtypes, with the
-Triton that is installed (3.6 to 3.9), takes it apart and writes docs/kernels-report.json.
+Compiles exactly what ``backend="triton"`` launches, for five architectures, two dtypes, groups of one size, ragged ones
+and a batch as scope, with the Triton that is installed (3.6 to 3.9), takes it apart and writes docs/kernels-report.json.
 python_tests/backends/test_triton_report.py holds the budgets.
 """
 
@@ -30,7 +30,12 @@ TARGETS = {
     **{f"sm_{arch}": GPUTarget("cuda", arch, 32) for arch in (80, 90, 100, 120)},
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-GROUP_SIZES = (8, 16, 32, 64, 128, 256)
+#: Layout, and members of a group, or at most, or of the batch.
+CALLS = [
+    *(("uniform", size) for size in (8, 16, 32, 64, 128, 256)),
+    *(("ragged", size) for size in (16, 64, 4096)),
+    ("batch", 1024),
+]
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 DIM = 1024
 _NAMES = {
@@ -47,6 +52,25 @@ def problem(group_size: int, dtype: torch.dtype, groups: int = 16) -> Problem:
     rewards = torch.empty(groups, group_size, device="meta")
     embeddings = torch.empty(groups, group_size, DIM, device="meta", dtype=dtype)
     return Problem(rewards, embeddings, groups, group_size, completed(Options()))
+
+
+def laid_out(layout: str, size: int, dtype: torch.dtype) -> Problem:
+    """The same for a row of ``CALLS``: ragged groups by labels, 4,096 completions in all; or a batch in groups of 16."""
+    if layout == "uniform":
+        return problem(size, dtype)
+    if layout == "batch":
+        return problem(16, dtype, size // 16)._replace(options=completed(Options(scope="batch")))
+    call = problem(4096, dtype, groups=1)
+    assert call.embeddings is not None
+    return call._replace(
+        rewards=call.rewards[0],
+        embeddings=call.embeddings[0],
+        num_groups=4096,
+        group_size=0,
+        group_offsets=torch.empty(4097, device="meta", dtype=torch.int64),
+        order=torch.empty(4096, device="meta", dtype=torch.int64),
+        max_group_size=size,
+    )
 
 
 def compiled(call: Problem, target: GPUTarget) -> Any:
@@ -68,11 +92,12 @@ def compiled(call: Problem, target: GPUTarget) -> Any:
     return triton.compile(source, target=target, options=dict(options))
 
 
-def row(target: str, group_size: int, dtype: str) -> dict[str, Any]:
+def row(target: str, layout: str, size: int, dtype: str) -> dict[str, Any]:
     """One line of the report. ``greedy`` counts instructions of one step of the greedy loop."""
-    kernel = compiled(problem(group_size, DTYPES[dtype]), TARGETS[target])
+    kernel = compiled(laid_out(layout, size, DTYPES[dtype]), TARGETS[target])
     found = _amd(kernel.asm["amdgcn"]) if target == "gfx942" else _cuda(kernel.asm["cubin"])
-    return {"target": target, "group_size": group_size, "dtype": dtype, "shared": kernel.metadata.shared} | found
+    of_row = {"target": target, "layout": layout, "members": size, "dtype": dtype, "shared": kernel.metadata.shared}
+    return of_row | found
 
 
 def disassembled(cubin: bytes) -> disassembly.Kernel:
@@ -107,6 +132,7 @@ def _cuda(cubin: bytes) -> dict[str, Any]:
             "reductions": step["REDUX"],
             "barriers": step["BAR"],
             "estimated_cycles": round(disassembly.cycles_per_turn(greedy)),
+            "estimated_cycles_from_l1": round(disassembly.cycles_per_turn(greedy, load=disassembly.L1_LATENCY)),
         },
     }
 
@@ -144,9 +170,9 @@ def main() -> None:
     rows = []
     for target in TARGETS:
         for dtype in DTYPES:
-            for group_size in GROUP_SIZES:
-                rows.append(row(target, group_size, dtype))
-                print(target, dtype, group_size, "done", file=sys.stderr)
+            for layout, size in CALLS:
+                rows.append(row(target, layout, size, dtype))
+                print(target, dtype, layout, size, "done", file=sys.stderr)
     record.write(REPORT, record.record("triton", dim=DIM, rows=rows))
 
 

@@ -22,6 +22,8 @@ LARGEST_SCOPE = 4096
 LARGEST_DETERMINANT = 128
 #: The largest sharpness that is multiplied out; a kernel is compiled for each.
 LARGEST_WHOLE_SHARPNESS = 8
+#: Members of the largest scope whose similarities are formed by the program that uses them.
+LARGEST_TOGETHER = 128
 #: Products may be added unrounded; said here, because Triton's default is about to change, and with it the bits.
 FUSED = ("enable_fp_fusion", True)
 #: Values a program of the second launch of ``scale="batch"`` divides.
@@ -70,7 +72,7 @@ RAGGED = {2: CONFIGURATIONS[32, 2]._replace(num_warps=8), 4: CONFIGURATIONS[16, 
 def configuration(problem: Problem) -> Configuration:
     """The table's row for the most members that a scope may have, or that of ragged groups."""
     members = max(16, _power_of_two(problem.largest_scope))
-    width = 4 if problem.embeddings is None else problem.embeddings.element_size()
+    width = 2 if problem.embeddings is None else problem.embeddings.element_size()
     row = CONFIGURATIONS[members, width]
     if is_ragged(problem) and members > 32:
         return RAGGED[width]._replace(members=members, alone=row.alone)
@@ -117,7 +119,8 @@ def why_not(problem: Problem, host: Host) -> str | None:
 
 
 def run(problem: Problem) -> MMRResult:
-    """One launch, on the current stream; one more for ``scale="batch"`` over groups."""
+    """One launch, on the current stream; one more each for ``scope="batch"`` and for ``scale="batch"``, and two where
+    similarities are formed apart."""
     outputs = allocate_outputs(problem)
     if problem.num_scopes == 0:
         return outputs
@@ -139,21 +142,42 @@ def _interpreted() -> bool:
 
 def _launch(problem: Problem, outputs: MMRResult) -> None:
     from mmr_kernels.backends.triton import advantages as kernels
+    from mmr_kernels.backends.triton.similarity import similarity_tiles
 
     scratch, reweighted, counts = buffers(problem, outputs)
-    arguments, constants, options = launch_arguments(
-        problem, outputs, scratch, reweighted, counts, amd=torch.version.hip is not None
-    )
-    _start(kernels.mmr_kernel, (problem.num_scopes,), arguments, constants, options)
-    if problem.options.scale == "batch" and problem.options.scope == "group" and outputs.advantages is not None:
+    amd = torch.version.hip is not None
+    if forms_apart(problem):
+        side = -(-problem.largest_scope // configuration(problem).tile)
+        for across in (1, side):  # those on the diagonal, and then those below it, which need the factors of these
+            arguments, constants, options = tile_arguments(problem, scratch, across == 1, amd)
+            _start(similarity_tiles, (problem.num_scopes, side, across), arguments, constants, options)
+    arguments, constants, options = launch_arguments(problem, outputs, scratch, reweighted, counts, amd)
+    _start(kernels.mmr_kernel, (problem.num_scopes, 1, 1), arguments, constants, options)
+    if outputs.advantages is None:
+        return
+    if problem.options.scope == "batch":
+        arguments, constants, options = advantage_arguments(problem, outputs.advantages, reweighted, counts)
+        _start(kernels.advantages_kernel, (problem.num_groups, 1, 1), arguments, constants, options)
+    if problem.options.scale == "batch":
         count = problem.num_completions
         _start(
             kernels.divide_by_batch_deviation,
-            (-(-count // BATCH_BLOCK),),
+            (-(-count // BATCH_BLOCK), 1, 1),
             (outputs.advantages, reweighted, count, problem.options.eps),
             (BATCH_BLOCK,),
             (("num_warps", 4), FUSED),
         )
+
+
+def forms_apart(problem: Problem) -> bool:
+    """Whether the similarities are formed by launches of their own, over all multiprocessors: of large scopes of one
+    size. Their bits are the same; of ragged ones most programs would find nothing to do."""
+    return (
+        problem.needs_similarity
+        and problem.similarity is None
+        and problem.largest_scope > LARGEST_TOGETHER
+        and not is_ragged(problem)
+    )
 
 
 def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -214,10 +238,9 @@ def launch_arguments(
     amd: bool,
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
     """Of ``mmr_kernel``: run-time arguments, constants, compiler options."""
-    members, alone, tile, block_dim, num_warps, num_stages = configuration(problem)
+    members, alone, tile, _, num_warps, num_stages = configuration(problem)
     numbers, choices = of_options(problem.options)
-    dim = problem.dim
-    unit = 8 if dim % 8 == 0 else 4 if dim % 4 == 0 else 1
+    units, unit = _units(problem.dim)
     warp_size = 64 if amd else 32  # of AMD's data center GPUs
     needs_similarity = problem.needs_similarity
     arguments = (
@@ -231,7 +254,7 @@ def launch_arguments(
         problem.labels,
         problem.diversity,
         problem.group_of,
-        outputs.advantages,
+        outputs.advantages if problem.options.scope == "group" else None,
         reweighted,
         outputs.selection_rank,
         outputs.max_similarity,
@@ -240,9 +263,8 @@ def launch_arguments(
         scratch,
         counts,
         problem.num_completions,
-        problem.num_groups,
         problem.largest_group,
-        dim // unit,
+        units,
         _stride(problem.lam),
         _stride(problem.diversity),
         *numbers,
@@ -253,13 +275,56 @@ def launch_arguments(
         _whole_sharpness(problem.options.sharpness),
         *choices,
         members,
-        max(32, _power_of_two(problem.largest_group)) if problem.options.scope == "batch" else 0,
         num_warps * warp_size // 32 if alone else 1,
-        not amd and tile <= 32 and problem.embeddings is not None and problem.embeddings.dtype is torch.float32,
+        _by_lane(problem, amd),
+        forms_apart(problem),
         tile,
-        min(block_dim, max(16, _power_of_two(dim))),
+        _block_dim(problem),
     )
     return arguments, constants, (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
+
+
+def tile_arguments(
+    problem: Problem, scratch: Tensor | None, on_diagonal: bool, amd: bool
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
+    """The same of ``similarity_tiles``."""
+    members, _, tile, _, num_warps, num_stages = configuration(problem)
+    units, unit = _units(problem.dim)
+    arguments = (scratch, problem.embeddings, problem.num_completions, problem.largest_scope, units)
+    constants = (
+        unit, problem.options.normalize, members, _by_lane(problem, amd), tile, _block_dim(problem), on_diagonal
+    )  # fmt: skip
+    return arguments, constants, (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
+
+
+def advantage_arguments(
+    problem: Problem, advantages: Tensor, reweighted: Tensor | None, counts: Tensor | None
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
+    """The same of ``advantages_kernel``."""
+    options = problem.options
+    arguments = (
+        problem.rewards, reweighted, problem.valid, problem.group_offsets, problem.order, problem.diversity, counts,
+        advantages, problem.num_completions, problem.largest_group, options.strength, options.diversity, options.eps,
+    )  # fmt: skip
+    members = max(32, _power_of_two(problem.largest_group))
+    constants = (options.method, options.scale, options.degenerate, members)
+    return arguments, constants, (("num_warps", max(1, min(8, members // 256))), FUSED)
+
+
+def _units(dim: int) -> tuple[int, int]:
+    """D as a product, of which the kernel knows the second part and so that D can be divided by it."""
+    unit = 8 if dim % 8 == 0 else 4 if dim % 4 == 0 else 1
+    return dim // unit, unit
+
+
+def _by_lane(problem: Problem, amd: bool) -> bool:
+    embeddings = problem.embeddings
+    tile = configuration(problem).tile
+    return not amd and tile <= 32 and embeddings is not None and embeddings.dtype is torch.float32
+
+
+def _block_dim(problem: Problem) -> int:
+    return min(configuration(problem).block_dim, max(16, _power_of_two(problem.dim)))
 
 
 def _stride(per_scope: Tensor | None) -> int:
@@ -275,7 +340,9 @@ def _is_small(argument: Any) -> bool:
     return isinstance(argument, Tensor) and argument.untyped_storage().nbytes() <= 2**31 - 1
 
 
-def _start(kernel: Any, grid: tuple[int], arguments: tuple[Any, ...], constants: tuple[Any, ...], options: Any) -> None:
+def _start(
+    kernel: Any, grid: tuple[int, int, int], arguments: tuple[Any, ...], constants: tuple[Any, ...], options: Any
+) -> None:
     first = arguments[0]
     if _interpreted():
         kernel[grid](*arguments, *constants, **dict(options))
@@ -295,4 +362,4 @@ def _start(kernel: Any, grid: tuple[int], arguments: tuple[Any, ...], constants:
     if compiled is None:
         _compiled[key] = kernel[grid](*arguments, *constants, **dict(options))
     else:
-        compiled[(grid[0], 1, 1)](*arguments, *constants)
+        compiled[grid](*arguments, *constants)

@@ -49,7 +49,7 @@ CONFIGURATIONS = {
     (32, 4): Configuration(32, True, 32, 64, 8, 4),
     (64, 2): Configuration(64, True, 64, 128, 4, 3),
     (64, 4): Configuration(64, True, 64, 16, 4, 3),
-    (128, 2): Configuration(128, True, 128, 32, 8, 4),
+    (128, 2): Configuration(128, True, 128, 64, 8, 4),
     (128, 4): Configuration(128, True, 128, 16, 8, 2),
     (256, 2): Configuration(256, True, 64, 64, 8, 3),
     (256, 4): Configuration(256, True, 16, 128, 4, 4),
@@ -141,32 +141,43 @@ def _interpreted() -> bool:
 
 
 def _launch(problem: Problem, outputs: MMRResult) -> None:
+    for launch in launches(problem, outputs, amd=torch.version.hip is not None):
+        _start(*launch)
+
+
+class Launch(NamedTuple):
+    """A kernel, its grid, run-time arguments, constants and compiler options."""
+
+    kernel: Any
+    grid: tuple[int, int, int]
+    arguments: tuple[Any, ...]
+    constants: tuple[Any, ...]
+    options: tuple[tuple[str, object], ...]
+
+
+def launches(problem: Problem, outputs: MMRResult, amd: bool) -> list[Launch]:
+    """All of a call, in their order."""
     from mmr_kernels.backends.triton import advantages as kernels
     from mmr_kernels.backends.triton.similarity import similarity_tiles
 
     scratch, reweighted, counts = buffers(problem, outputs)
-    amd = torch.version.hip is not None
+    found = []
     if forms_apart(problem):
         side = -(-problem.largest_scope // configuration(problem).tile)
         for across in (1, side):  # those on the diagonal, and then those below it, which need the factors of these
-            arguments, constants, options = tile_arguments(problem, scratch, across == 1, amd)
-            _start(similarity_tiles, (problem.num_scopes, side, across), arguments, constants, options)
-    arguments, constants, options = launch_arguments(problem, outputs, scratch, reweighted, counts, amd)
-    _start(kernels.mmr_kernel, (problem.num_scopes, 1, 1), arguments, constants, options)
-    if outputs.advantages is None:
-        return
-    if problem.options.scope == "batch":
-        arguments, constants, options = advantage_arguments(problem, outputs.advantages, reweighted, counts)
-        _start(kernels.advantages_kernel, (problem.num_groups, 1, 1), arguments, constants, options)
-    if problem.options.scale == "batch":
+            grid = (problem.num_scopes, side, across)
+            found.append(Launch(similarity_tiles, grid, *tile_arguments(problem, scratch, across == 1, amd)))
+    arguments = launch_arguments(problem, outputs, scratch, reweighted, counts, amd)
+    found.append(Launch(kernels.mmr_kernel, (problem.num_scopes, 1, 1), *arguments))
+    advantages = outputs.advantages
+    if advantages is not None and problem.options.scope == "batch":
+        arguments = advantage_arguments(problem, advantages, reweighted, counts)
+        found.append(Launch(kernels.advantages_kernel, (problem.num_groups, 1, 1), *arguments))
+    if advantages is not None and problem.options.scale == "batch":
         count = problem.num_completions
-        _start(
-            kernels.divide_by_batch_deviation,
-            (-(-count // BATCH_BLOCK), 1, 1),
-            (outputs.advantages, reweighted, count, problem.options.eps),
-            (BATCH_BLOCK,),
-            (("num_warps", 4), FUSED),
-        )
+        arguments = (advantages, reweighted, count, problem.options.eps), (BATCH_BLOCK,), (("num_warps", 4), FUSED)
+        found.append(Launch(kernels.divide_by_batch_deviation, (-(-count // BATCH_BLOCK), 1, 1), *arguments))
+    return found
 
 
 def forms_apart(problem: Problem) -> bool:
@@ -281,7 +292,10 @@ def launch_arguments(
         tile,
         _block_dim(problem),
     )
-    return arguments, constants, (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
+    options = (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
+    if amd and is_ragged(problem):  # of the two that its matrix instructions have, one shape for all tiles
+        options += (("matrix_instr_nonkdim", 16),)
+    return arguments, constants, options
 
 
 def tile_arguments(

@@ -292,7 +292,7 @@ def launch_arguments(
         tile,
         _block_dim(problem),
     )
-    options = (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
+    options: tuple[tuple[str, object], ...] = (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
     if amd and is_ragged(problem):  # of the two that its matrix instructions have, one shape for all tiles
         options += (("matrix_instr_nonkdim", 16),)
     return arguments, constants, options

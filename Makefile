@@ -8,7 +8,7 @@ OP_SUITE := $(wildcard python_tests/test_*.py)
 BACKENDS := python_tests/backends
 
 .PHONY: demo demo-eval test test-triton test-gpu gpu-check test-vllm test-verl test-swift test-openrlhf check format bench bench-cpu \
-	bench-gpu bench-figures bench-cuda-launch study study-quick \
+	bench-gpu bench-figures bench-cuda-launch study study-quick gpu-study \
 	kernels-report sanitize test-emulator resolve wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
@@ -123,6 +123,11 @@ bench-figures: $(READY)
 	$(BIN)/python -m bench.cpu_parts --json docs/figures/cpu-parts.json
 	$(BIN)/python -m bench.results
 
+# On a machine with a GPU, in ten minutes, without a network and with PYTHON as it is: the study of study/pretrained.md on a policy of 25
+# million parameters. ARGS="--budget 300", "--dry-run"; rows are in gpu-study.jsonl, those of an interrupted study are kept.
+gpu-study:
+	$(PYTHON) -m study.pretrained.gpu $(ARGS)
+
 # The study of study/README.md, small: the published table, the simulation, two steps of every arm.
 study-quick: $(READY)
 	rm -rf runs/study-quick
@@ -135,6 +140,8 @@ study-quick: $(READY)
 	$(BIN)/python -m study.training.train quick --results runs/study-quick/runs.jsonl
 	$(BIN)/python -m study.training.comparisons
 	$(BIN)/python -m study.training.confirmed
+	$(BIN)/python -m study.pretrained.train --quick --results runs/study-quick/pretrained.jsonl
+	$(BIN)/python -m study.pretrained.gpu --dry-run --results runs/study-quick/gpu.jsonl
 
 # All of it, hours on two cores; rows of the map, the advice, the methods and the training that are in study/results are kept.
 study: $(READY)
@@ -154,6 +161,8 @@ study: $(READY)
 	$(BIN)/python -m study.training.curves hidden GRPO study/results/training-hidden.png
 	$(BIN)/python -m study.training.confirmation
 	$(BIN)/python -m study.training.confirmed > study/confirmation.md
+	$(BIN)/python -m study.pretrained.train
+	$(BIN)/python -m study.pretrained.report study/results/pretrained.jsonl
 
 # Compiles the kernels for GPUs that needn't be there, takes them apart, writes docs/kernels-report.json and cuda-report.json.
 kernels-report: $(READY)

@@ -6,15 +6,16 @@ import logging
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 
 from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRGRPOTrainer
 from study.training import policy
-from study.training.arms import ARMS, LOSSES
+from study.training.arms import ARMS, LOSSES, Arm
 from study.training.checker import Checker
 from study.training.evaluation import Evaluation
 from study.training.problems import FAMILIES, LONGEST_ANSWER, problems
@@ -73,19 +74,39 @@ class Recorder(TrainerCallback):
 
 def train(run: Run) -> dict[str, Any]:
     """The row of one run; the same run gives the same row but for the seconds."""
+    family, arm = FAMILIES[run.family], ARMS[run.arm]
+    names, (training, held_out) = policy.tokenizer(), problems()
+    checker, evaluation = Checker(family, arm.grade, run.seed, GROUP_SIZE), Evaluation(family, held_out, names)
+    return trained(run, arm, policy.start(family), names, training, LONGEST_ANSWER, checker, evaluation)
+
+
+def trained(
+    run: Run,
+    arm: Arm,
+    model: PreTrainedModel,
+    names: PreTrainedTokenizerFast,
+    training: Sequence[Any],
+    longest_answer: int,
+    checker: Any,
+    evaluation: Evaluation,
+) -> dict[str, Any]:
+    """The row of one run of ``model``, which is trained in place.
+
+    Args:
+        training: problems, named tuples with a prompt; their fields are what the checker takes by name.
+        longest_answer: tokens, the end included.
+        checker: the reward function, which counts distinct texts.
+    """
     torch.set_num_threads(1)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    family, arm = FAMILIES[run.family], ARMS[run.arm]
-    names, (training, held_out) = policy.tokenizer(), problems()
-    checker = Checker(family, arm.grade, run.seed, GROUP_SIZE)
-    recorder = Recorder(Evaluation(family, held_out, names), checker, run)
+    recorder = Recorder(evaluation, checker, run)
     with tempfile.TemporaryDirectory() as folder:
         args = MMRGRPOConfig(
             folder,
             per_device_train_batch_size=GROUP_SIZE * run.prompts_per_step,
             num_generations=GROUP_SIZE,
-            max_completion_length=LONGEST_ANSWER,
+            max_completion_length=longest_answer,
             learning_rate=run.learning_rate,
             lr_scheduler_type="constant",
             max_steps=run.steps,
@@ -101,7 +122,7 @@ def train(run: Run) -> dict[str, Any]:
             **arm.options,
         )
         trainer = (Shuffled if arm.shuffled else MMRGRPOTrainer)(
-            model=policy.start(family),
+            model=model,
             reward_funcs=checker,
             args=args,
             train_dataset=Dataset.from_list([{"prompt": each.prompt, **each._asdict()} for each in training]),

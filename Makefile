@@ -137,6 +137,7 @@ study-quick: $(READY)
 	$(BIN)/python -m study.simulation.methods --quick
 	$(BIN)/python -m study.simulation.random_settings --quick
 	$(BIN)/python -m study.simulation.methods_page --quick
+	$(BIN)/python -m study.training.placement --seeds 8
 	$(BIN)/python -m study.training.train quick --results runs/study-quick/runs.jsonl
 	$(BIN)/python -m study.training.comparisons
 	$(BIN)/python -m study.training.confirmed

@@ -26,8 +26,8 @@ from study.simulation.points import at_random, wider_at_random
 from study.simulation.running import steps_of
 
 RESULTS, QUICK = Path("study/results/random-settings.jsonl"), Path("runs/study-quick/random-settings.jsonl")
-SETTINGS, SEEDS = 300, 32  # of each kind; runs of each arm in each
-TOGETHER = 25  # settings that run as one
+SETTINGS, SEEDS = 300, 16  # of each kind; runs of each arm in each
+TOGETHER = 40  # settings that run as one
 #: The rate of ``advice.py`` for ascent; for Adam as much more than that of ``methods.py``.
 RANDOM_RATES: dict[Name, float] = {"ascent": RATE, "adam": RATE / RATES["ascent"] * RATES["adam"]}
 

@@ -45,12 +45,15 @@ def summary(rollouts: Rollouts, scored: Scored, plain_advantages: Tensor) -> dic
     rewards, valid = scored.rewards, scored.rewards.isfinite()
     similarity = scored.max_similarity[scored.selection_rank > 0]
     lam = scored.lam[scored.lam.isfinite()]
-    groups = torch.split(rewards, np.diff(rollouts.offsets).tolist())
-    scored_groups = [group[group.isfinite()] for group in groups if len(group) > 1]
-    equal = sum(bool(len(group) and all_equal(*group.aminmax())) for group in scored_groups)
+    lowest, highest = (
+        torch.from_numpy(extreme.reduceat(rewards.where(valid, bound).numpy(), rollouts.offsets[:-1]))
+        for extreme, bound in ((np.minimum, torch.inf), (np.maximum, -torch.inf))
+    )
+    several = torch.from_numpy(np.diff(rollouts.offsets) > 1)
+    equal = int((several & (lowest <= highest) & all_equal(lowest, highest)).sum())
     turned = valid & (scored.advantages.sign() * plain_advantages.sign() < 0)
     lines = {
-        "completions": f"{len(rewards):,} in {len(groups):,} groups",
+        "completions": f"{len(rewards):,} in {len(several):,} groups",
         "without a reward": f"{int((~valid).sum()):,} (advantage 0)",
         "groups of equal rewards": f"{equal:,} (plain GRPO learns nothing from them)",
         "unusable embeddings": f"{int(scored.unusable.sum()):,} (zero or not finite: similar to nothing)",

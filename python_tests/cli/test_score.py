@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +334,31 @@ def test_a_scope_too_large_for_memory_is_said_before_embedding(monkeypatch: pyte
     assert re.match(
         r"Error: --scope batch: similarities among \d+ completions of one scope take \d+ bytes", result.output
     )
+
+
+#: In a process of its own, with rows of the embedder's size that cost no time: the most memory that it had, in bytes.
+PEAK = """
+import sys, torch
+from mmr_kernels.cli import main
+from mmr_kernels.embedders import LexicalEmbedder
+LexicalEmbedder.embed_texts = lambda self, texts: torch.ones(len(texts), self.dimensions)
+sys.argv = ["mmr-kernels", "score", *sys.argv[1:]]
+try:
+    main()
+finally:
+    (line,) = [each for each in open("/proc/self/status") if each.startswith("VmHWM")]
+    print("peak", int(line.split()[1]) * 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone tells a process its peak")
+def test_memory_is_at_most_one_and_a_half_times_the_file(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
+    peaks, sizes = [], []
+    for copies in (12, 600):
+        rows = [row | {"group": f"{copy}-{row['group']}"} for copy in range(copies) for row in sample]
+        source = written(tmp_path / "rollouts.jsonl", rows)
+        words = [sys.executable, "-c", PEAK, str(source), "--out", str(tmp_path / "scores.jsonl")]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=300)
+        peaks.append(int(done.stdout.split()[-1]))
+        sizes.append(source.stat().st_size)
+    assert peaks[1] - peaks[0] <= 1.5 * (sizes[1] - sizes[0])

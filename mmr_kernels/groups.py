@@ -196,8 +196,8 @@ def _numbered(name: str, labels: list[Any]) -> Tensor:
 
 
 def _is_nan(label: Any) -> bool:
-    """Not equal to itself, so not to be told from others: a NaN of any kind, pandas' NA, and a tuple that holds one."""
-    if isinstance(label, tuple):
+    """Not equal to itself, so not to be told from others: a NaN of any kind, pandas' NA, what holds one."""
+    if isinstance(label, tuple | frozenset):
         return any(_is_nan(part) for part in label)
     try:
         return bool(label != label)

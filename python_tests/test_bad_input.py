@@ -1,4 +1,4 @@
-"""What can't be computed raises an error that names the argument; checked before any backend sees it."""
+"""A call that can't be computed raises an error that names the argument; checked before any backend sees it."""
 
 from __future__ import annotations
 
@@ -215,6 +215,7 @@ MISSING: dict[str, Any] = {
     "NumPy's NaN": [0, 0, 1, np.float32("nan"), 1, 0],
     "a decimal NaN": [0, 0, 1, decimal.Decimal("NaN"), 1, 0],
     "a NaN in a tuple": [(0, 0), (0, 0), (1, 1), (0, float("nan")), (0, 0), (1, 1)],
+    "a NaN in a set": [0, 0, 1, frozenset([float("nan")]), 1, 0],
     "None": ["a", "a", "b", None, "b", None],
     "no time": np.array(["2026", "2026", "2025", "NaT", "2025", "NaT"], dtype="datetime64[ns]"),
     "null": pyarrow.chunked_array([[0, 0, 1, None, 1, None]]),

@@ -140,7 +140,7 @@ def seeds_needed(runs: plan.Runs, family: str) -> float:
 def room_gained(runs: plan.Runs, family: str) -> Interval:
     """The part of the room from its start to 1 that a plain run has gained after a third of its steps.
 
-    docs/advice.md: where it is at most 0.21, MMR is likely to help.
+    docs/when.md: where it is at most 0.21, MMR is likely to help.
     """
     parts = []
     for row in runs[family, "GRPO", "plain"].values():

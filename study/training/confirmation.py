@@ -20,46 +20,47 @@ from study.training.train import Results, Workers, complete
 
 RESULTS = Path("study/results/training-confirmation.jsonl")
 FOUND = 0.5  # accuracy at which a run has found the better way, where the common one alone can pay 0.4
-PLAIN = "plain"
-PILOT_RATES = (2e-4, 4e-4, 8e-4)
-#: All arms of the earlier study chose it from 1e-4, 2e-4 and 4e-4; it is taken where this one has no pilots.
+PILOT_RATES = (4e-4, 8e-4, 1.6e-3)
+#: All arms of the earlier study chose it, from 1e-4, 2e-4 and 4e-4.
 EARLIER_RATE = 2e-4
 FIRST_SEED = 100  # no earlier run had such seeds
 
+PLAIN, SCORE, SHARE = "plain", "MMR, first pick by score", "share, dial"
+CONTROL = "control"  # stands for the entropy bonus that the pilots choose
+CORE = (PLAIN, CONTROL, SCORE, SHARE)
+OTHERS = tuple(arm.name for arm in METHODS if arm.name not in CORE)
+
 
 class Part(NamedTuple):
-    """Some arms on one family under one loss."""
+    """A family under a loss, and how it is run."""
 
     family: str
     loss: str
     seeds: int
     steps: int
-    arms: tuple[str, ...]
+    rate: float | None = EARLIER_RATE  # None: each arm at the one that its pilots chose
     until: float | None = None
 
 
-SCORE, SHARE = "MMR, first pick by score", "share, dial"
-CONTROL = "control"  # stands for the entropy bonus that the pilots choose
-CORE = (PLAIN, CONTROL, SCORE, SHARE)
-OTHERS = tuple(arm.name for arm in METHODS if arm.name not in CORE)
-CROWDED = Part("crowded", "DAPO", 16, STEPS["crowded"], CORE)
-SINGLE = Part("single", "DAPO", 16, STEPS["single"], CORE)
-TRAPPED = Part("crowded", "GRPO", 8, 3 * STEPS["crowded"], CORE, until=FOUND)
+CROWDED = Part("crowded", "DAPO", 16, STEPS["crowded"], rate=None, until=FOUND)
+TRAPPED = CROWDED._replace(loss="GRPO", seeds=8, steps=3 * STEPS["crowded"])
+SINGLE = Part("single", "DAPO", 16, STEPS["single"])
 #: In the order in which they are run: what is worth most comes first.
-PARTS = (
-    CROWDED,
-    SINGLE,
-    TRAPPED,
-    CROWDED._replace(arms=OTHERS, until=FOUND),
-    SINGLE._replace(arms=OTHERS),
-    TRAPPED._replace(arms=OTHERS),
-    SINGLE._replace(loss="GRPO"),
-    Part("hidden", "DAPO", 8, STEPS["hidden"], CORE),
+ORDER = (
+    (CROWDED, CORE),
+    (TRAPPED, CORE),
+    (SINGLE, CORE),
+    (TRAPPED._replace(rate=EARLIER_RATE), (PLAIN, SCORE)),
+    (CROWDED, OTHERS),
+    (SINGLE, OTHERS),
+    (TRAPPED, OTHERS),
+    (SINGLE._replace(loss="GRPO"), CORE),
+    (Part("hidden", "DAPO", 8, STEPS["hidden"]), CORE),
 )
 
 
 def pilots() -> list[Run]:
-    """The primary comparison's arms at every rate, as far as the better way."""
+    """The primary comparison's arms at every rate."""
     return [
         Run(CROWDED.family, CROWDED.loss, arm, rate, seed, CROWDED.steps, PROMPTS_PER_STEP, FOUND)
         for seed in PILOT_SEEDS
@@ -92,15 +93,18 @@ def control(rows: list[Row]) -> str:
 
 
 def study(rows: list[Row]) -> list[Run]:
-    """The runs of all parts, seed after seed, so that an interrupted part still has whole pairs."""
+    """The runs of all parts."""
+    return [run for part, arms in ORDER for run in runs_of(part, arms, rows)]
+
+
+def runs_of(part: Part, arms: tuple[str, ...], rows: list[Row]) -> list[Run]:
+    """Those of a part, seed after seed, so that an interrupted one has whole pairs; of ``rows`` the pilots count."""
     best, chosen = tuned(rows), control(rows)
     runs = []
-    for part in PARTS:
-        for seed in range(FIRST_SEED, FIRST_SEED + part.seeds):
-            for arm in (chosen if each == CONTROL else each for each in part.arms):
-                piloted = part[:2] == CROWDED[:2]
-                rate = best.get(arm, best[SCORE])[1] if piloted else EARLIER_RATE
-                runs.append(Run(part.family, part.loss, arm, rate, seed, part.steps, PROMPTS_PER_STEP, part.until))
+    for seed in range(FIRST_SEED, FIRST_SEED + part.seeds):
+        for arm in (chosen if each == CONTROL else each for each in arms):
+            rate = part.rate or best.get(arm, best[SCORE])[1]
+            runs.append(Run(part.family, part.loss, arm, rate, seed, part.steps, PROMPTS_PER_STEP, part.until))
     return runs
 
 

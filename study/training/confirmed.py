@@ -13,11 +13,10 @@ import typer
 
 from study.results_file import Row
 from study.training import confirmation
-from study.training.arms import ARMS
 from study.training.comparisons import line
-from study.training.confirmation import CROWDED, FOUND, PARTS, PLAIN, RESULTS, SCORE, Part
+from study.training.confirmation import CROWDED, FOUND, ORDER, PLAIN, RESULTS, SCORE, Part
 from study.training.plan import LEVEL, PILOT_SEEDS
-from study.training.rows import accuracy, results_file, steps_to
+from study.training.rows import accuracy, results_file, run_of, steps_to
 from study.training.statistics import holm, interval, log_rank_p, paired_p, ratio
 from study.training.train import Results
 
@@ -28,7 +27,7 @@ HEADER = """# The confirmation
 tested, [README.md](README.md) what it shows. Ratios of steps are geometric means over pairs of a seed, brackets behind
 means hold bootstrap 95 % intervals over seeds. A run that doesn't arrive counts with its length: ≥ marks the steps and
 the ratio of such an arm, ≤ a ratio to such an arm, *neither* one between two. *p* is that of the exact paired test, and
-brackets hold it after Holm's correction for all secondary p of the same family and loss; the primary ones are bold.
+brackets hold it after Holm's correction for all secondary p of the same part; the primary ones are bold.
 """
 
 
@@ -40,7 +39,7 @@ class Comparison(NamedTuple):
     base: str
     ones: np.ndarray  # steps of the arm, by seed; inf where a run doesn't arrive
     others: np.ndarray  # and of the base
-    peak: str  # the mean of the arm's peaks; empty where runs ended on arrival
+    peak: list[str]  # the mean of the arm's peaks, if runs don't end on arrival
 
     @property
     def is_primary(self) -> bool:
@@ -60,7 +59,7 @@ class Comparison(NamedTuple):
         """The row of its table; ``shown`` are its p."""
         late, late_base = np.isinf(self.ones).any(), np.isinf(self.others).any()
         bound = "neither, " if late and late_base else "≥ " if late else "≤ " if late_base else ""
-        return [self.arm, *reached(self.ones, self.part), bound + ratio(*self.capped).text(2), *shown, self.peak]
+        return [self.arm, *reached(self.ones, self.part), bound + ratio(*self.capped).text(2), *shown, *self.peak]
 
 
 def finds_way(part: Part) -> bool:
@@ -75,12 +74,14 @@ def reached(steps: np.ndarray, part: Part) -> tuple[str, str]:
     return f"{arrived}/{len(steps)}", mean if arrived == len(steps) else f"≥ {mean}"
 
 
-def runs_of(rows: list[Row], part: Part) -> dict[str, dict[int, Row]]:
-    """The study's runs on the part's family and loss, by arm and seed."""
-    found: dict[str, dict[int, Row]] = defaultdict(dict)
-    for row in rows:
-        if (row["family"], row["loss"]) == part[:2] and row["seed"] not in PILOT_SEEDS:
-            found[row["arm"]][row["seed"]] = row
+def by_arm(rows: list[Row], part: Part) -> dict[str, dict[int, Row]]:
+    """The part's rows, by arm and seed."""
+    arms = tuple(arm for each, of_it in ORDER if each == part for arm in of_it)
+    done = {run_of(row): row for row in rows}
+    found: dict[str, dict[int, Row]] = {}
+    for run in confirmation.runs_of(part, arms, rows):
+        if run in done:
+            found.setdefault(run.arm, {})[run.seed] = done[run]
     return found
 
 
@@ -91,20 +92,20 @@ def level(plain: Row, part: Part) -> float:
 
 def compared(rows: list[Row], part: Part) -> list[Comparison]:
     """All arms against plain training, then the others against the control."""
-    runs, control = runs_of(rows, part), confirmation.control(rows)
-    plain = runs[PLAIN]
+    runs = by_arm(rows, part)
+    plain = runs.get(PLAIN, {})
     steps = {
         arm: {seed: steps_to(row, level(plain[seed], part)) for seed, row in by_seed.items() if seed in plain}
         for arm, by_seed in runs.items()
     }
     found = []
-    for base in (PLAIN, control):
-        for arm in (arm for arm in ARMS if arm in runs and arm not in (PLAIN, base)):
+    for base in (PLAIN, confirmation.control(rows)):
+        for arm in runs:
             seeds = sorted(set(steps[arm]) & set(steps.get(base, {})))
-            whole = all(runs[arm][seed]["until"] is None for seed in seeds)
-            peak = f"{np.mean([accuracy(runs[arm][seed]).max() for seed in seeds]):.3f}" if whole and seeds else ""
-            ones, others = (np.array([steps[name][seed] for seed in seeds]) for name in (arm, base))
-            found += [Comparison(part, arm, base, ones, others, peak)] if seeds else []
+            if arm not in (PLAIN, base) and seeds:
+                ones, others = (np.array([steps[name][seed] for seed in seeds]) for name in (arm, base))
+                peak = [] if part.until else [f"{np.mean([accuracy(runs[arm][seed]).max() for seed in seeds]):.3f}"]
+                found.append(Comparison(part, arm, base, ones, others, peak))
     return found
 
 
@@ -128,12 +129,13 @@ def tables(rows: list[Row], part: Part) -> list[str]:
     """A part's comparisons with plain training, and those with the control."""
     found = compared(rows, part)
     outcome = f"an accuracy of {FOUND:g}" if finds_way(part) else f"{LEVEL:.0%} of plain training's peak on its seed"
-    lines = [f"## {part.family}, {part.loss}: steps to {outcome}, at most {part.steps}\n"]
+    rate = "rates of the pilots" if part.rate is None else f"rate {part.rate:g}"
+    lines = [f"## {part.family}, {part.loss}, {rate}: steps to {outcome}, at most {part.steps}\n"]
     shown = texts_of_p(found)
     for base in dict.fromkeys(each.base for each in found):
         arrived, steps = reached(next(each.others for each in found if each.base == base), part)
         columns = [f"against {base} ({arrived}, {steps})", "arrived", "steps", "ratio", "p"]
-        columns += ["log-rank p", "peak"] if finds_way(part) else ["peak"]
+        columns += ["log-rank p" if finds_way(part) else "peak"]
         lines += table(columns, [each.cells(p) for each, p in zip(found, shown, strict=True) if each.base == base])
     return lines
 
@@ -152,17 +154,16 @@ def pilots_table(rows: list[Row]) -> list[str]:
 
 
 def page(rows: list[Row]) -> str:
-    """The pilots, then every family and loss that has runs."""
-    parts = {part[:2]: part for part in reversed(PARTS)}  # the first of each family and loss
+    """The pilots, then every part that has runs."""
     lines = [HEADER, *pilots_table(rows)]
-    for part in reversed(parts.values()):
+    for part in dict.fromkeys(part for part, _ in ORDER):
         lines += tables(rows, part) if compared(rows, part) else []
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip("\n")
 
 
 def main(results: Results = RESULTS) -> None:
     """Print the page."""
-    print(page(results_file(results).rows()), end="")
+    print(page(results_file(results).rows()))
 
 
 if __name__ == "__main__":

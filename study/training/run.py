@@ -22,8 +22,8 @@ from study.training.problems import FAMILIES, LONGEST_ANSWER, problems
 from study.training.rows import Run
 
 GROUP_SIZE = 8
-EVALUATIONS = 10  # of a run, beside the one at its start; more of a long one
-MOST_STEPS_BETWEEN = 24
+EVALUATIONS = 10  # of a run, beside the one at its start
+EVALUATIONS_UNTIL = 30  # of one that ends where it arrives
 #: The values of TRL's log that are kept, at every evaluation.
 LOGGED = ("reward", "entropy", "mmr/lambda", "mmr/similarity_mean", "mmr/equal_reward_groups",
           "mmr/reward_before", "mmr/reward_after", "mmr/reward_advantage_correlation")  # fmt: skip
@@ -44,7 +44,7 @@ class Recorder(TrainerCallback):
 
     def __init__(self, evaluation: Evaluation, checker: Checker, run: Run) -> None:
         self.evaluation, self.checker, self.until = evaluation, checker, run.until
-        self.every = min(max(1, run.steps // EVALUATIONS), MOST_STEPS_BETWEEN)
+        self.every = max(1, run.steps // (EVALUATIONS if run.until is None else EVALUATIONS_UNTIL))
         self.rows: dict[str, list[Any]] = {name: [] for name in ("step", "shares", "accuracy", "distinct", *LOGGED)}
         self.seconds = 0.0
         self.mark = 0.0

@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 CSRC := $(wildcard csrc/* csrc/*/*) setup.py
 READY := $(VENV)/ready
-FAMILIES := hidden crowded single
-OP_SUITE := $(wildcard python_tests/test_*.py) python_tests/backends
+OP_SUITE := $(wildcard python_tests/test_*.py)
+BACKENDS := python_tests/backends
 
 .PHONY: demo demo-eval test test-triton test-gpu gpu-check test-vllm test-verl test-swift test-openrlhf check format bench bench-cpu \
-	bench-gpu bench-figures bench-cuda-launch study study-quick \
+	bench-gpu bench-figures bench-cuda-launch study study-quick gpu-study \
 	kernels-report sanitize test-emulator resolve wheel clean
 
 # Trains a tiny policy with GRPO and with MMR-GRPO, about two minutes on two cores; then scores the sample rollouts.
@@ -34,12 +34,14 @@ test: check
 
 # The Triton kernel without a GPU: the op's suite in the interpreter, on few examples, for it is slow.
 test-triton: $(READY)
-	TRITON_INTERPRET=1 $(BIN)/pytest --backend=triton --hypothesis-profile=slow -n 2 --dist worksteal $(OP_SUITE)
+	TRITON_INTERPRET=1 $(BIN)/pytest --backend=triton --hypothesis-profile=slow -n 2 --dist worksteal $(OP_SUITE) \
+		$(BACKENDS)/test_triton.py $(BACKENDS)/test_triton_interpreter.py
 
 # On a machine with a GPU: the op's suite on the device, then graphs, streams, syncs and torch.compile. With PYTHON as it
 # is, in which the modules are built (`make gpu-check` does that); on few examples, for Triton compiles nearly each anew.
 test-gpu:
-	$(PYTHON) -m pytest -n auto --maxprocesses 14 --dist worksteal --hypothesis-profile=slow --backend=triton --backend=cuda $(OP_SUITE)
+	$(PYTHON) -m pytest -n auto --maxprocesses 14 --dist worksteal --hypothesis-profile=slow --backend=triton --backend=cuda $(OP_SUITE) \
+		$(BACKENDS)/test_gpu.py $(BACKENDS)/test_triton.py $(BACKENDS)/test_cuda.py
 
 # On a machine with a GPU, in ten minutes, without a network: builds for its card with PYTHON as it is, checks both kernels and
 # times them (docs/gpu.md). ARGS="--phases build,timing --budget 200", "--dry-run"; results are in gpu-check.json.
@@ -121,6 +123,11 @@ bench-figures: $(READY)
 	$(BIN)/python -m bench.cpu_parts --json docs/figures/cpu-parts.json
 	$(BIN)/python -m bench.results
 
+# On a machine with a GPU, in ten minutes, without a network and with PYTHON as it is: the study of study/pretrained.md on a policy of 25
+# million parameters. ARGS="--budget 300", "--dry-run"; rows are in gpu-study.jsonl, those of an interrupted study are kept.
+gpu-study:
+	$(PYTHON) -m study.pretrained.gpu $(ARGS)
+
 # The study of study/README.md, small: the published table, the simulation, two steps of every arm.
 study-quick: $(READY)
 	rm -rf runs/study-quick
@@ -130,7 +137,12 @@ study-quick: $(READY)
 	$(BIN)/python -m study.simulation.methods --quick
 	$(BIN)/python -m study.simulation.random_settings --quick
 	$(BIN)/python -m study.simulation.methods_page --quick
+	$(BIN)/python -m study.training.placement --seeds 8
 	$(BIN)/python -m study.training.train quick --results runs/study-quick/runs.jsonl
+	$(BIN)/python -m study.training.comparisons
+	$(BIN)/python -m study.training.confirmed
+	$(BIN)/python -m study.pretrained.train --quick --results runs/study-quick/pretrained.jsonl
+	$(BIN)/python -m study.pretrained.gpu --dry-run --results runs/study-quick/gpu.jsonl
 
 # All of it, hours on two cores; rows of the map, the advice, the methods and the training that are in study/results are kept.
 study: $(READY)
@@ -145,8 +157,13 @@ study: $(READY)
 	$(BIN)/python -m study.training.train pilots
 	$(BIN)/python -m study.training.train study
 	$(BIN)/python -m study.training.comparisons > study/tables.md
-	for family in $(FAMILIES); do \
-		$(BIN)/python -m study.training.curves $$family study/results/training-$$family.png || exit 1; done
+	$(BIN)/python -m study.training.curves crowded DAPO study/results/training-crowded.png
+	$(BIN)/python -m study.training.curves single DAPO study/results/training-single.png
+	$(BIN)/python -m study.training.curves hidden GRPO study/results/training-hidden.png
+	$(BIN)/python -m study.training.confirmation
+	$(BIN)/python -m study.training.confirmed > study/confirmation.md
+	$(BIN)/python -m study.pretrained.train
+	$(BIN)/python -m study.pretrained.report study/results/pretrained.jsonl
 
 # Compiles the kernels for GPUs that needn't be there, takes them apart, writes docs/kernels-report.json and cuda-report.json.
 kernels-report: $(READY)
@@ -161,7 +178,7 @@ sanitize: $(READY)
 test-emulator: $(READY)
 	MMR_KERNELS_BUILD_EMULATOR=1 $(BIN)/python setup.py --quiet build_ext --inplace
 	TRITON_INTERPRET=1 MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/test_agreement.py
-	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --dist worksteal --backend=cuda --hypothesis-profile=slow $(OP_SUITE)
+	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --dist worksteal --backend=cuda --hypothesis-profile=slow $(OP_SUITE) $(BACKENDS)/test_cuda_emulated.py
 	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/tools
 
 # What a call of the CUDA backend costs the host, without the driver: docs/cuda.md.

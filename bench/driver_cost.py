@@ -1,4 +1,4 @@
-"""What MMR costs a trainer's driver, which holds all token ids of a step: processor time of each part, and memory.
+"""The cost of MMR to a trainer's driver, which holds all token ids of a step: processor time of each part, and memory.
 
     python -m bench.driver_cost 1024x4096 --json docs/figures/driver-cost.json
 

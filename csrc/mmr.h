@@ -46,6 +46,8 @@ MMR_CHOICE(Degenerate, reweight, zero)
 
 constexpr float usual_sharpness = 4;
 
+enum class Weighing { nothing, share, unique };
+
 struct Options {
 #define MMR_FIELD(Type, name) Type name;
     MMR_OPTIONS(MMR_FIELD)
@@ -77,14 +79,16 @@ struct Options {
         }
         return false;
     }
-    // Its advantages, and not its rewards: section 5 has the counts too.
-    MMR_ANYWHERE bool weighs() const {
+    // The method's rule for its advantages, where it leaves the rewards as they are: section 5 has the counts too.
+    MMR_ANYWHERE Weighing weighing() const {
         switch (method) {
-            case Method::share: case Method::unique: return true;
-            case Method::mmr: case Method::smi: case Method::partition: case Method::dpp: case Method::none: return false;
+            case Method::share: return Weighing::share;
+            case Method::unique: return Weighing::unique;
+            case Method::mmr: case Method::smi: case Method::partition: case Method::dpp: case Method::none: break;
         }
-        return false;
+        return Weighing::nothing;
     }
+    MMR_ANYWHERE bool weighs() const { return weighing() != Weighing::nothing; }
     MMR_ANYWHERE bool has_threshold() const { return threshold == threshold; }
     // SMI's published sum of similarities, in place of a soft count.
     MMR_ANYWHERE bool has_published_sum() const { return sharpness != sharpness; }

@@ -24,7 +24,8 @@ hypothesis.settings.register_profile("slow", max_examples=15, **_COMMON)
 hypothesis.settings.register_profile("thorough", max_examples=3000, **_COMMON)
 hypothesis.settings.load_profile("default")
 
-_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+_HERE = Path(__file__).parent
+_GOLDEN = _HERE.parents[1] / "shared" / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +38,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         names = metafunc.config.getoption("--backend") or list(BACKENDS)
         metafunc.parametrize("backend", names, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A run for one backend leaves the op's tests that know of none to the run of all."""
+    if config.getoption("--backend"):
+        others = [item for item in items if item.path.parent == _HERE and "backend" not in item.fixturenames]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What each method promises besides its equation (docs/methods.md): signs, sums, invariances, when it is GRPO."""
+"""Promises of each method besides its equation (docs/methods.md): signs, sums, invariances, when it is GRPO."""
 
 from __future__ import annotations
 

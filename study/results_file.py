@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -72,13 +72,24 @@ class ResultsFile:
             make: the row of a key.
             description: beside the bar.
         """
+        return self.completed_batches([[key] for key in keys], key_of, lambda batch: map(make, batch), description)
+
+    def completed_batches(
+        self,
+        batches: Sequence[Sequence[Key]],
+        key_of: Callable[[Row], Key],
+        make: Callable[[Sequence[Key]], Iterable[Row]],
+        description: str,
+    ) -> list[Row]:
+        """``completed`` for rows that are made together: what is missing of a batch is made at once."""
         rows = self.rows()
         done = {key_of(row) for row in rows}
         with Progress(console=Console(stderr=True)) as progress:
-            for key in progress.track(keys, description=description):
-                if key not in done:
-                    rows.append(make(key))
-                    self.append(rows[-1])
+            for batch in progress.track(batches, description=description):
+                missing = [key for key in batch if key not in done]
+                for row in make(missing) if missing else ():
+                    rows.append(row)
+                    self.append(row)
         return rows
 
     def _is_ours(self, head: Row) -> bool:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-#: Left out: it needs sqlitedict and word2number, which have no wheels, and for other Pythons pip resolves wheels alone.
-WITHOUT_WHEELS = "lm-eval"
+#: Left out: they need packages without wheels (sqlitedict, word2number; cellpylib, pycosat), and for other Pythons pip
+#: resolves wheels alone.
+WITHOUT_WHEELS = ("lm-eval", "reasoning-gym")
 
 
 def requirements() -> list[str]:
@@ -70,7 +71,7 @@ def main() -> None:
         resolved = dict(zip(PYTHONS, pool.map(resolve, PYTHONS), strict=True))
     for python, wheels in resolved.items():
         found = {re.sub("[_.]", "-", wheel["name"]).lower(): wheel["version"] for wheel in wheels}
-        if missing := sorted(pinned.keys() - found.keys() - {WITHOUT_WHEELS}):
+        if missing := sorted(pinned.keys() - found.keys() - set(WITHOUT_WHEELS)):
             raise SystemExit(f"constraints.txt pins what Python {python} never asks for: {', '.join(missing)}")
         with ThreadPoolExecutor(16) as pool:
             sizes = dict(zip(found, pool.map(size, (wheel["url"] for wheel in wheels)), strict=True))

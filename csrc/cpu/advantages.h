@@ -29,7 +29,7 @@ void share_out(double *centred, const double *counts, int64_t count, double stre
 }
 
 double deviation_of_group(const Problem &p, const Moments &group, const double *centred, int64_t count) {
-    if (p.method != Method::share) return group.deviation(count - 1);
+    if (p.weighing() != Weighing::share) return group.deviation(count - 1);
     return Moments{0, sum(count, [=](int64_t k) { return centred[k] * centred[k]; })}.deviation(count - 1);
 }
 
@@ -43,12 +43,12 @@ void write_advantages(const Problem &p, const Workspace &w, double diversity, do
     const bool zero = w.count < 2 || (p.degenerate_zero() && equal_rewards());
     double *centred = w.weights;
     for (int64_t k = 0; k < w.count; ++k) centred[k] = w.reweighted[k] - group.mean;
-    switch (p.method) {
-        case Method::share: share_out(centred, w.counts, w.count, p.strength, diversity); break;
-        case Method::unique:
+    switch (p.weighing()) {
+        case Weighing::share: share_out(centred, w.counts, w.count, p.strength, diversity); break;
+        case Weighing::unique:
             for (int64_t k = 0; k < w.count; ++k) centred[k] *= power(1 / w.counts[k], p.strength);
             break;
-        case Method::mmr: case Method::smi: case Method::partition: case Method::dpp: case Method::none: break;
+        case Weighing::nothing: break;
     }
     double factor = 1;
     switch (p.scale) {

@@ -21,11 +21,6 @@ inline vec spread_maximum(vec a) {
     return maximum(a, _mm256_permute_ps(a, 0xB1));
 }
 inline float first_lane(vec a) { return _mm256_cvtss_f32(a); }
-inline float add_lanes(vec a) {
-    const __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    const __m128 quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
-}
 inline uint32_t equal_lanes(vec a, vec b) {
     return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)));
 }

@@ -23,7 +23,6 @@ inline vec spread_maximum(vec a) {
     return maximum(a, _mm512_permute_ps(a, 0xB1));
 }
 inline float first_lane(vec a) { return _mm512_cvtss_f32(a); }
-inline float add_lanes(vec a) { return _mm512_reduce_add_ps(a); }
 
 // Bit l is set where lane l of a equals lane l of b.
 inline uint32_t equal_lanes(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }

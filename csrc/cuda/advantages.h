@@ -66,14 +66,14 @@ MMR_DEVICE Side side_of(float sign, float exponent, int own, Centred centred, Co
 
 // The centred rewards of one group as its method weighs them; "share" divides by their squares, not by those of r'.
 struct Weigher {
-    Method method;
+    Weighing weighing;
     float strength;
     Side positive, negative;
 
     template <class Centred, class Counts, class Takes>
     MMR_DEVICE Weigher(const Problem &p, float diversity, int own, Centred centred, Counts n, Takes takes, Moments &group)
-        : method(p.method), strength(p.strength), positive{}, negative{} {
-        if (method != Method::share) return;
+        : weighing(p.weighing()), strength(p.strength), positive{}, negative{} {
+        if (weighing != Weighing::share) return;
         positive = side_of(1, strength * (1 + diversity), own, centred, n, takes);
         negative = side_of(-1, strength * (1 - 3 * diversity), own, centred, n, takes);
         float squares = 0;
@@ -86,14 +86,14 @@ struct Weigher {
         group.squares = warp_sum(squares);
     }
     MMR_DEVICE float operator()(float centred, float n) const {
-        switch (method) {
-            case Method::share: {
+        switch (weighing) {
+            case Weighing::share: {
                 if (centred == 0) return 0;
                 const Side &side = centred > 0 ? positive : negative;
                 return side.weighed(centred, n) * side.factor;
             }
-            case Method::unique: return centred * power(n, -strength);
-            case Method::mmr: case Method::smi: case Method::partition: case Method::dpp: case Method::none: break;
+            case Weighing::unique: return centred * power(n, -strength);
+            case Weighing::nothing: break;
         }
         return centred;
     }

@@ -1,7 +1,8 @@
 """Baselines of the op in eager PyTorch: the published way and a batched version.
 
-Sigmoid λ, ``first_pick="reward"``, scale "group", uniform groups, either scope. The loop and the batched version return
-what they compute on the way anyway, advantages and reweighted rewards, so that they can be checked as the backends are.
+Sigmoid λ, the first pick's reward kept, scale "group", uniform groups, either scope. The loop and the batched version
+return what they compute on the way anyway, advantages and reweighted rewards, so that they can be checked as the
+backends are.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def _picks(rewards: Tensor, new: Tensor) -> Tensor:
 def _replay(rewards: Tensor, similarity: Tensor, lam: Tensor, picks: Tensor) -> tuple[Tensor, float]:
     """Scores (scopes, M) when picked, and how far the worst pick was behind the best then left.
 
-    The first has λ·r, as with ``first_pick="score"``.
+    The first one's score is λ·r.
     """
     nearest = torch.zeros_like(rewards)
     taken = torch.zeros_like(rewards)

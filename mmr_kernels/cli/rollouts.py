@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
-from collections import Counter
-from typing import Any, NamedTuple
+from array import array
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmr_kernels.cli.files import InputError, Source
 from mmr_kernels.cli.rows import Row, read_rows
 from mmr_kernels.cli.terminal import printable
-from mmr_kernels.integrations.messages import generated_text
+from mmr_kernels.integrations.messages import WRITTEN, generated_text
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: The op takes float32.
 LARGEST_REWARD = (2 - 2.0**-23) * 2.0**127
@@ -31,19 +34,38 @@ class Fields(NamedTuple):
     labels: str | None = None  # of clusters
 
 
+class Texts:
+    """Texts in one block of UTF-8: an object for each would take as much again, and as str, one emoji would make each
+    character of its text four bytes."""
+
+    def __init__(self) -> None:
+        self._utf8, self._ends = bytearray(), array("q", [0])
+
+    def append(self, text: str) -> None:
+        """Put it behind the others."""
+        self._utf8 += text.encode()
+        self._ends.append(len(self._utf8))
+
+    def __getitem__(self, place: int) -> str:
+        return self._utf8[self._ends[place] : self._ends[place + 1]].decode()
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+
 class Rollouts(NamedTuple):
     """N completions, those of group g at offsets[g] to offsets[g + 1]; groups in the order of the file."""
 
-    positions: list[int]  # of each row in the file, counted from 0
-    utf8: list[bytes]  # the texts; as str, one emoji would make each character of its text four bytes
-    rewards: list[float]  # NaN: no reward function scored it, so it takes no part
-    offsets: list[int]
-    names: list[str]  # of each group, to show
-    clusters: list[int] | None  # of each completion, by its label; None where labels were not asked for
+    positions: np.ndarray  # (N,), of each row in the file, counted from 0
+    completions: Texts  # in the order of the file
+    rewards: np.ndarray  # (N,), float64; NaN: no reward function scored it, so it takes no part
+    offsets: np.ndarray
+    names: Texts  # of each group, to show
+    clusters: np.ndarray | None  # (N,), of each completion, by its label; None where labels were not asked for
 
     def texts(self, rows: slice = slice(None)) -> list[str]:
         """The completions."""
-        return [text.decode() for text in self.utf8[rows]]
+        return [self.completions[place] for place in self.positions[rows]]
 
 
 def read_rollouts(source: Source, fields: Fields) -> Rollouts:
@@ -56,10 +78,13 @@ def read_rollouts(source: Source, fields: Fields) -> Rollouts:
     Raises:
         InputError: naming the file and the line or row.
     """
+    import numpy as np
+
     keys = list(fields.group)
     numbers: dict[bytes, int] = {}  # of groups, by a digest of what they have in common, which may be long
     codes: dict[bytes, int] = {}  # of labels, by the same
-    groups, utf8, rewards, names, clusters = [], [], [], [], []
+    completions, names = Texts(), Texts()
+    groups, clusters, rewards = array("q"), array("q"), array("d")
     for place, row in read_rows(source, fields.rewards):
         if fields.completion not in row and "messages" in row:
             row = _from_messages(place, row, fields.completion)
@@ -70,14 +95,14 @@ def read_rollouts(source: Source, fields: Fields) -> Rollouts:
         groups.append(numbers.setdefault(digest, len(numbers)))
         if fields.labels is not None:
             clusters.append(codes.setdefault(_digest(place, row, [fields.labels]), len(codes)))
-        utf8.append(_text(place, fields.completion, _field(place, row, fields.completion)).encode())
+        completions.append(_text(place, fields.completion, _field(place, row, fields.completion)))
         rewards.append(_weighted_sum(place, row, fields.rewards))
     if not groups:
         raise InputError(f"{source.name}: holds no rollouts")
-    positions = sorted(range(len(groups)), key=groups.__getitem__)
-    offsets = [0, *itertools.accumulate(Counter(groups).values())]
-    texts, numbered = [utf8[i] for i in positions], [clusters[i] for i in positions] if clusters else None
-    return Rollouts(positions, texts, [rewards[i] for i in positions], offsets, names, numbered)
+    positions = np.argsort(groups, kind="stable")
+    offsets = np.append(0, np.bincount(groups).cumsum())
+    numbered = np.asarray(clusters)[positions] if clusters else None
+    return Rollouts(positions, completions, np.asarray(rewards)[positions], offsets, names, numbered)
 
 
 def _digest(place: str, row: Row, keys: list[str]) -> bytes:
@@ -137,14 +162,16 @@ def _text(place: str, name: str, completion: Any) -> str:
 
 
 def _check_message(place: str, message: Row) -> None:
-    """``content`` is a text, a list of parts of which some have a text, or nothing (a bare tool call)."""
-    content = message.get("content")
-    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return
-    if content is not None and not isinstance(content, str):
-        raise InputError(
-            f"{place}: a message's 'content' takes a text, a list of parts or null, got {type(content).__name__}"
-        )
+    """What it holds is a text, a list of parts of which some have a text, or nothing (a bare tool call)."""
+    for name in WRITTEN:
+        value = message.get(name)
+        parts = value if isinstance(value, list) else [{"text": value}]
+        if not all(isinstance(part, dict) and isinstance(part.get("text"), str | None) for part in parts):
+            takes = f"{name!r} takes a text, a list of parts with a text or null"
+            raise InputError(f"{place}: a message's {takes}, got {type(value).__name__} {value!r:.60}")
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise InputError(f"{place}: a message's 'tool_calls' takes a list of objects or null, got {calls!r:.60}")
 
 
 def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
@@ -156,11 +183,11 @@ def _weighted_sum(place: str, row: Row, weights: dict[str, float]) -> float:
         value = row[name]
         if value is None or (isinstance(value, float) and math.isnan(value)):
             continue
-        if not isinstance(value, bool | int | float):
+        if not isinstance(value, bool | int | float | Decimal):
             raise InputError(f"{place}: {name!r} takes a number or null, got {type(value).__name__} {value!r:.60}")
         if not -LARGEST_REWARD <= value <= LARGEST_REWARD:
             raise InputError(f"{place}: {name!r} takes null or a number that float32 can hold, got {value!r:.60}")
-        total, scored = total + weight * value, True
+        total, scored = total + weight * float(value), True
     if not -LARGEST_REWARD <= total <= LARGEST_REWARD:  # NaN too, of ∞ − ∞
         raise InputError(f"{place}: the weighted sum of rewards is {total}, which float32 can't hold")
     return total if scored else math.nan

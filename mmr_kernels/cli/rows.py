@@ -100,10 +100,13 @@ def _read_csv(name: str, file: io.BufferedReader, numbers: Collection[str]) -> I
     csv.field_size_limit(sys.maxsize)
     reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
     try:
+        names = list(reader.fieldnames or [])
+        if twice := [each for each in dict.fromkeys(names) if names.count(each) > 1]:
+            raise InputError(f"{name}:1: takes each field once, got {', '.join(map(repr, twice))} again")
         for row in reader:
             place = f"{name}:{reader.line_num}"
             if None in row or None in row.values():
-                raise InputError(f"{place}: takes {len(reader.fieldnames or [])} fields, as the first row has")
+                raise InputError(f"{place}: takes {len(names)} fields, as the first row has")
             yield place, row | {field: _number(row[field]) for field in numbers if field in row}
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{name}:{reader.line_num + 1}: not CSV ({error})") from error

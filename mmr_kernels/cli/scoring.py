@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from mmr_kernels.cli.rollouts import Fields, Rollouts
 from mmr_kernels.cli.rows import Row, read_rows
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from mmr_kernels.integrations.scored import Scored
@@ -39,7 +41,7 @@ def score_rollouts(rollouts: Rollouts, options: dict[str, Any]) -> tuple[Scored,
     _check_room(rollouts.offsets, options)
     embedder = LexicalEmbedder()
     apart = "batch" not in (options["scope"], options["scale"])
-    parts: list[tuple[Tensor, ...]] = []
+    columns: list[Tensor] = []
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("scoring", total=len(rollouts.rewards))
@@ -47,26 +49,31 @@ def score_rollouts(rollouts: Rollouts, options: dict[str, Any]) -> tuple[Scored,
             rows = slice(offsets[0], offsets[-1])
             rewards = torch.tensor(rollouts.rewards[rows], dtype=torch.float32)
             embeddings = embedder.embed_texts(rollouts.texts(rows))
-            groups = torch.arange(len(offsets) - 1).repeat_interleave(torch.tensor(offsets).diff())
+            groups = torch.arange(len(offsets) - 1).repeat_interleave(torch.from_numpy(offsets).diff())
             labels = None if rollouts.clusters is None else torch.tensor(rollouts.clusters[rows])
             try:
                 scored = score(rewards, embeddings, group_ids=groups, labels=labels, **options)
                 plain = score(rewards, None, group_ids=groups, **(options | {"method": "none"}))
             except (TypeError, ValueError) as error:
                 raise InputError(str(error)) from error
-            parts.append((*scored, plain.advantages))
+            found = (*scored, plain.advantages)
+            if not columns:  # whole: small tensors that stay, made between embeddings that go, would scatter the memory
+                count = {len(rewards): len(rollouts.rewards)}
+                columns = [each.new_empty(count.get(len(each), len(each)), *each.shape[1:]) for each in found]
+            for column, part in zip(columns, found, strict=True):
+                column[rows] = part
             progress.advance(task, len(rewards))
-    *columns, plain_advantages = (torch.cat(column) for column in zip(*parts, strict=True))
+    *columns, plain_advantages = columns
     return Scored(*columns), plain_advantages
 
 
-def _check_room(offsets: list[int], options: dict[str, Any]) -> None:
+def _check_room(offsets: np.ndarray, options: dict[str, Any]) -> None:
     """Before anything is embedded: that the similarities of the largest scope can be had."""
     import torch
 
     from mmr_kernels.memory import check_room_for
 
-    sizes = torch.tensor(offsets).diff()
+    sizes = torch.from_numpy(offsets).diff()
     if len(sizes):
         members = sizes.sum() if options["scope"] == "batch" else sizes.max()
         try:
@@ -94,8 +101,8 @@ class ScoredRows:
 
         from mmr_kernels.integrations.scored import Scored
 
-        order = torch.tensor(self.rollouts.positions).argsort()
-        rewards = torch.tensor(self.rollouts.rewards, dtype=torch.float64)[order]
+        order = torch.from_numpy(self.rollouts.positions).argsort()
+        rewards = torch.from_numpy(self.rollouts.rewards)[order]
         scored = Scored(*(*(column[order] for column in self.scored[:-1]), self.scored.signal))
         rows = read_rows(self.source, self.fields.rewards)
         for part in (slice(first, first + PART) for first in range(0, len(order), PART)):
@@ -114,11 +121,10 @@ class ScoredRows:
         return InputError(f"{self.source.name}: other rows came or went while it was scored")
 
 
-def _parts(offsets: list[int], size: int) -> list[list[int]]:
+def _parts(offsets: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """The offsets cut into runs of whole groups, of ``size`` completions or just above; bounds are shared."""
-    parts, first = [], 0
-    for last in range(1, len(offsets)):
-        if offsets[last] - offsets[first] >= size or last == len(offsets) - 1:
-            parts.append(offsets[first : last + 1])
-            first = last
-    return parts
+    first, count = 0, len(offsets) - 1
+    while first < count:
+        last = min(bisect.bisect_left(offsets, offsets[first] + size), count)
+        yield offsets[first : last + 1]
+        first = last

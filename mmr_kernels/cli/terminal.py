@@ -1,4 +1,4 @@
-"""What reaches the terminal: no bytes that steer it, no character that its encoding lacks, and errors in one line."""
+"""Text for the terminal: no bytes that steer it, no character that its encoding lacks, and errors in one line."""
 
 from __future__ import annotations
 

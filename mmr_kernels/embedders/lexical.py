@@ -17,16 +17,22 @@ from torch.nn.functional import normalize
 
 from mmr_kernels.embedders.protocol import padded
 
-#: A character of a script that puts no spaces between words: Chinese, Japanese, and those of Unicode's line-breaking
-#: class SA, which are Thai, Lao, Khmer, Burmese and their kin.
-_UNSPACED = r"[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{Line_Break=SA}]"
+#: A character of a script that puts no spaces between words: Chinese, Japanese, Javanese, Balinese, and those of
+#: Unicode's line-breaking classes SA, which are Thai, Lao, Khmer, Burmese and their kin, and ID, like Bopomofo and Yi.
+_UNSPACED = (
+    r"[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{scx=Javanese}\p{scx=Balinese}\p{Line_Break=SA}"
+    r"[\p{L}&&\p{Line_Break=ID}--\p{Latin}]]"
+)
 
 #: A word: such a character with its marks, or a run of other letters, marks, digits and "_". Words of one character
 #: count too: solutions differ most by their digits.
 WORD = regex.compile(rf"(?V1){_UNSPACED}\p{{M}}*|[\w--{_UNSPACED}]+")
 
-#: A word or a sign. Each operator, punctuation mark, symbol and emoji is a sign; what shows nothing is not.
-TOKEN = regex.compile(rf"{WORD.pattern}|[^\s\p{{Cc}}\p{{Cf}}\p{{Cs}}]")
+#: A word or a sign: each operator, punctuation mark, symbol and emoji.
+TOKEN = regex.compile(rf"{WORD.pattern}|\S")
+
+#: What shows nothing, such as soft hyphens and joiners: it is left out first, or texts that look the same would differ.
+HIDDEN = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Cf}\p{Cs}--\s]+")
 
 #: The finaliser of MurmurHash3 (Austin Appleby, public domain) as signed 64-bit integers, and an odd
 #: multiplier that makes an n-gram's hash depend on the order of its tokens.
@@ -75,6 +81,7 @@ class LexicalEmbedder:
 
         if not len(texts):
             return torch.zeros(0, self.dimensions, device=device)
+        texts = [HIDDEN.sub("", text) for text in texts]
         words, tokens = (
             HashingVectorizer(
                 n_features=self.dimensions,

@@ -1,4 +1,4 @@
-"""What is measured on each problem from its graded samples, and 95 % intervals of means over problems.
+"""The measures of each problem from its graded samples, and 95 % intervals of means over problems.
 
 A problem is the unit: its samples are not independent, so an interval comes from the spread between problems, in
 which that between samples is contained (Miller 2024, arXiv 2411.00640, section 2).

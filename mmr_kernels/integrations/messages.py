@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+#: The fields of a message that hold what was written, in the order in which it was.
+WRITTEN = ("reasoning_content", "thinking", "content")
+
 
 def generated_text(completion: Any) -> str:
     """The policy's text: of a conversation the assistant's messages and tool calls, without the answers of tools."""
@@ -12,9 +15,9 @@ def generated_text(completion: Any) -> str:
         return completion
     parts = []
     for message in completion:
-        if message.get("role", "assistant") != "assistant":
+        if (message.get("role") or "assistant") != "assistant":  # null where a table has roles of some rows alone
             continue
-        for name in ("reasoning_content", "thinking", "content"):
+        for name in WRITTEN:
             content = message.get(name) or ""
             if not isinstance(content, str):  # a list of typed parts
                 content = "".join(part.get("text") or "" for part in content)

@@ -37,45 +37,41 @@ class Adapter:
     def hook(self, module: Any) -> None:
         refuse_moved("openrlhf", "0.11.2", module.RemoteExperienceMaker, {_METHOD: ["self", "experiences"]})
         refuse_moved("openrlhf", "0.11.2", module, {"apply_length_penalties": ["experiences", "args"]})
-        wrapt.wrap_function_wrapper(module, f"RemoteExperienceMaker.{_METHOD}", functools.partial(self.compute, module))
+        if self.options.mmr_method != "none":
+            wrapt.wrap_function_wrapper(module, f"RemoteExperienceMaker.{_METHOD}", self.compute)
+            wrapt.wrap_function_wrapper(module, "apply_length_penalties", self.reweight)
 
-    def compute(self, module: Any, wrapped: Any, maker: Any, args: Any, kwargs: Any) -> Any:
-        """Where its penalties end, OpenRLHF is given MMR's advantages as rewards. Of an estimator "mmr" it takes no
-        baseline away, and does with them what the maker's own estimator, which stays, does with its advantages."""
-        if self.options.mmr_method == "none":
-            return wrapped(*args, **kwargs)
-        algorithm, penalize = maker.strategy.args.algo.advantage, module.apply_length_penalties
-        estimator, rewards = algorithm.estimator, list[torch.Tensor]()
+    def compute(self, wrapped: Any, maker: Any, args: Any, kwargs: Any) -> Any:
+        """OpenRLHF is given MMR's advantages as rewards, of which it takes no baseline away for an estimator "mmr"."""
+        algorithm, self.tokenizer = maker.strategy.args.algo.advantage, maker.tokenizer
+        estimator = algorithm.estimator
         if estimator not in _DECIDED:
             raise ValueError(f"MMR takes --algo.advantage.estimator {' or '.join(_DECIDED)}; got {estimator}")
-
-        def then_reweight(experiences: list[Any], arguments: Any) -> None:
-            penalize(experiences, arguments)
-            rewards.extend(each.rewards for each in experiences)
-            self.reweight(maker, experiences, _DECIDED[estimator])
-
-        algorithm.estimator, module.apply_length_penalties = "mmr", then_reweight
+        self.decided, algorithm.estimator = _DECIDED[estimator], "mmr"
         try:
             experiences = wrapped(*args, **kwargs)
         finally:
-            algorithm.estimator, module.apply_length_penalties = estimator, penalize
-        for experience, kept in zip(experiences, rewards, strict=True):
+            algorithm.estimator = estimator
+        for experience, kept in zip(experiences, self.rewards, strict=True):
             experience.rewards = kept
         return experiences
 
-    def reweight(self, maker: Any, experiences: list[Any], decided: dict[str, Any]) -> None:
-        """Put advantages in the place of rewards, and metrics among those that OpenRLHF logs."""
+    def reweight(self, penalize: Any, _: Any, given: tuple[list[Any], Any], more: Any) -> None:
+        """Behind its penalties, put advantages in the place of rewards, and metrics among those that it logs."""
+        penalize(*given, **more)
+        experiences, arguments = given
+        self.rewards = [each.rewards for each in experiences]
         rows = torch.tensor([row for each in experiences for row in each.index])
         order = rows.argsort()  # as they were sampled
-        rewards = torch.cat([each.rewards for each in experiences])[order]
+        rewards = torch.cat(self.rewards)[order]
         vectors = []
         for each in experiences:
             own = each.action_mask != 0  # of each token but the first
             ids = each.sequences[:, -own.shape[1] :]
-            texts = functools.partial(decoded, maker.tokenizer, ids, own)
+            texts = functools.partial(decoded, self.tokenizer, ids, own)
             vectors.append(embed_own(self.embedder, ids, own, texts, max_tokens=self.options.mmr_embedder_max_tokens))
-        group_ids = rows[order] // maker.strategy.args.rollout.n_samples_per_prompt
-        call = functools.partial(score, rewards, torch.cat(vectors)[order], group_ids=group_ids, **decided)
+        group_ids = rows[order] // arguments.rollout.n_samples_per_prompt
+        call = functools.partial(score, rewards, torch.cat(vectors)[order], group_ids=group_ids, **self.decided)
         scored, found = score_batch(self.options, call, rewards, group_ids, progress=0.0, state=self.state)
         parts = torch.split(scored.advantages[order.argsort()], [len(each.index) for each in experiences])
         for each, part in zip(experiences, parts, strict=True):

@@ -1,4 +1,4 @@
-"""What is the CPU kernel's own: its instruction sets, its threads, its memory."""
+"""The CPU kernel's own: its instruction sets, its threads, its memory."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ def of_the_op(method: Any, **options: Any) -> torch.Tensor:
     return result
 
 
-def test_no_method_is_forgotten() -> None:
-    assert {"mmr", *rules.RULES} == set(OPTIONS["method"].choices)
+def test_rules_are_of_methods_of_the_table() -> None:
+    assert {*rules.RULES} < set(OPTIONS["method"].choices)
 
 
 @pytest.mark.parametrize("method", rules.RULES)

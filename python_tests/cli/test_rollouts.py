@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import decimal
 import gzip
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mmr_kernels.cli.files import InputError, opened
-from mmr_kernels.cli.rollouts import Fields, Rollouts
+from mmr_kernels.cli.rollouts import Fields
 from mmr_kernels.cli.rollouts import read_rollouts as read_opened
 from mmr_kernels.cli.rows import DEEPEST
 
 GOOD = {"group": "a", "completion": "one", "reward": 1.0}
 
 
-def read_rollouts(path: Path, rewards: dict[str, float], **fields: Any) -> Rollouts:
+class Read(NamedTuple):
+    """``Rollouts`` as lists."""
+
+    positions: list[int]
+    texts: list[str]
+    rewards: list[float]
+    offsets: list[int]
+    names: list[str]
+
+
+def read_rollouts(path: Path, rewards: dict[str, float], **fields: Any) -> Read:
     with opened(path) as source:
-        return read_opened(source, Fields(rewards, **fields))
+        found = read_opened(source, Fields(rewards, **fields))
+    positions, rewards_found, offsets = (each.tolist() for each in (found.positions, found.rewards, found.offsets))
+    return Read(positions, found.texts(), rewards_found, offsets, list(found.names))
 
 
-def read(path: Path, lines: list[Any], rewards: dict[str, float] | None = None) -> Rollouts:
+def read(path: Path, lines: list[Any], rewards: dict[str, float] | None = None) -> Read:
     file = path / "rollouts.jsonl"
     file.write_bytes(
         b"".join(
@@ -73,7 +86,7 @@ def test_of_a_conversation_counts_what_the_policy_wrote(tmp_path: Path) -> None:
         {"role": "tool", "content": "42"},
         {"role": "assistant", "content": [{"type": "text", "text": "It is 42."}, {"type": "image"}]},
     ]
-    assert read(tmp_path, [GOOD | {"completion": messages}]).texts() == ['{"name": "add"}\nIt is 42.']
+    assert read(tmp_path, [GOOD | {"completion": messages}]).texts == ['{"name": "add"}\nIt is 42.']
 
 
 @pytest.mark.parametrize(
@@ -118,7 +131,12 @@ def test_no_reward_at_all_is_nan(tmp_path: Path, value: float | None) -> None:
         (GOOD | {"completion": 3}, "'completion' takes a text or a list of messages, got int"),
         (GOOD | {"completion": ["x"]}, "'completion' takes a text or a list of messages, got list"),
         (GOOD | {"completion": None}, "'completion' is null"),
-        (GOOD | {"completion": [{"content": 3}]}, "'content' takes a text, a list of parts or null, got int"),
+        (GOOD | {"completion": [{"content": 3}]}, "'content' takes a text, a list of parts .* or null, got int"),
+        (GOOD | {"completion": [{"content": [{"text": 3}]}]}, "'content' takes a text, a list of parts"),
+        (GOOD | {"completion": [{"thinking": ["hm"]}]}, "'thinking' takes a text, a list of parts"),
+        (GOOD | {"completion": [{"reasoning_content": 5}]}, "'reasoning_content' takes a text, a list of parts"),
+        (GOOD | {"completion": [{"tool_calls": ["add"]}]}, "'tool_calls' takes a list of objects or null"),
+        (GOOD | {"completion": [{"tool_calls": {"name": "add"}}]}, "'tool_calls' takes a list of objects or null"),
     ],
 )
 def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: Any, words: str) -> None:
@@ -129,7 +147,7 @@ def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: Any, words: str
 def test_a_whole_surrogate_pair_and_the_deepest_row_are_read(tmp_path: Path) -> None:
     nested = b"[" * (DEEPEST - 1) + b"]" * (DEEPEST - 1)
     line = b'{"group": ' + nested + b', "completion": "\\ud83d\\ude00", "reward": 1}'
-    assert read(tmp_path, [line]).texts() == ["\U0001f600"]
+    assert read(tmp_path, [line]).texts == ["\U0001f600"]
 
 
 @pytest.mark.parametrize("values", [(3e38, 3e38), (3e38, -3e38)])
@@ -160,6 +178,16 @@ def test_a_bad_parquet_row_is_named_by_its_number(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 no more")
     with pytest.raises(InputError, match=r"rollouts\.parquet: not readable as Parquet"):
         read_rollouts(path, {"reward": 1.0})
+
+
+def test_a_decimal_is_a_number_and_a_message_without_a_role_the_assistants(tmp_path: Path) -> None:
+    """As tables have them that other tools wrote."""
+    path = tmp_path / "rollouts.parquet"
+    messages = [[{"role": role, "content": text}] for role, text in ((None, "x"), ("assistant", "y"))]
+    rewards = [decimal.Decimal("1.5"), None]
+    pq.write_table(pa.table({"group": [1, 1], "completion": messages, "reward": rewards}), path)
+    rollouts = read_rollouts(path, {"reward": 2.0})
+    assert (rollouts.texts, rollouts.rewards[0]) == (["x", "y"], 3.0)
 
 
 def test_parquet_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
@@ -194,7 +222,7 @@ def test_a_completions_table_of_trl(tmp_path: Path) -> None:
     pq.write_table(pa.table(table), path)
     rollouts = read_rollouts(path, {"accuracy_reward": 1.0, "think_format_reward": 2.0})
     assert rollouts.offsets == [0, 2, 4]
-    assert rollouts.texts() == ["a", "b", "c", "d"]
+    assert rollouts.texts == ["a", "b", "c", "d"]
     assert rollouts.rewards[:3] == [2.0, 1.0, 2.0]
     assert math.isnan(rollouts.rewards[3])
     assert rollouts.names == ["7 · p", "7 · q"]
@@ -208,7 +236,7 @@ def test_other_names_as_verl_dumps_them(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     rollouts = read_rollouts(path, {"score": 2.0}, completion="output", group=("input",))
     assert (rollouts.offsets, rollouts.rewards[0], rollouts.names) == ([0, 2, 4], 2.0, ["p", "q"])
-    assert rollouts.texts() == ["pp", "pp", "qq", "qq"]
+    assert rollouts.texts == ["pp", "pp", "qq", "qq"]
     assert read_rollouts(path, {"score": 1.0}, completion="output", group=("step", "input")).offsets == [0, 1, 2, 3, 4]
     with pytest.raises(InputError, match=r"7\.jsonl:1: takes 'group' or 'prompt', found only 'input'.*--group NAME"):
         read_rollouts(path, {"score": 1.0}, completion="output")
@@ -221,7 +249,7 @@ def test_messages_of_openai_are_prompt_and_completion(tmp_path: Path) -> None:
     rows.append({"messages": [{"role": "user", "content": "q"}, *answers[0]], "reward": 0.0})
     rollouts = read(tmp_path, rows)
     assert (rollouts.offsets, rollouts.names) == ([0, 2, 3], ["p", "q"])
-    assert rollouts.texts() == ["a", "b", "a"]
+    assert rollouts.texts == ["a", "b", "a"]
 
 
 def test_escape_bytes_of_prompts_are_not_shown(tmp_path: Path) -> None:
@@ -240,7 +268,7 @@ def test_csv_and_compressed_files(pack: Callable[[bytes], bytes], mark: str, tmp
     path = tmp_path / ("r.csv" if pack is bytes else "r.csv.gz")
     path.write_bytes(pack((mark + CSV).encode()))
     rollouts = read_rollouts(path, {"reward": 1.0})
-    assert (rollouts.offsets, rollouts.texts()) == ([0, 2, 3], ['a "b"\n, c', "", "7"])
+    assert (rollouts.offsets, rollouts.texts) == ([0, 2, 3], ['a "b"\n, c', "", "7"])
     assert rollouts.rewards[:2] == [1.0, 1.0]
     assert math.isnan(rollouts.rewards[2])
 
@@ -248,7 +276,7 @@ def test_csv_and_compressed_files(pack: Callable[[bytes], bytes], mark: str, tmp
 def test_a_long_field_of_csv_is_read(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text("group,completion,reward\n1," + "x" * 3_000_000 + ",1\n")
-    assert len(read_rollouts(path, {"reward": 1.0}).texts()[0]) == 3_000_000
+    assert len(read_rollouts(path, {"reward": 1.0}).texts[0]) == 3_000_000
 
 
 @pytest.mark.parametrize(
@@ -257,6 +285,7 @@ def test_a_long_field_of_csv_is_read(tmp_path: Path) -> None:
         ("r.csv", CSV.encode() + b"1,x,high,\n", r"r\.csv:6: 'reward' takes a number or null, got str 'high'"),
         ("r.csv", CSV.encode() + b"1,x\n", r"r\.csv:6: takes 4 fields"),
         ("r.csv", CSV.encode() + b"1,x,1,,,\n", r"r\.csv:6: takes 4 fields"),
+        ("r.csv", b"group,reward,completion,reward\na,1,x,2\n", r"r\.csv:1: takes each field once, got 'reward' again"),
         ("r.csv", b"\xff\n1", r"r\.csv:1: not CSV"),
         ("r.jsonl.gz", b"{}", r"r\.jsonl\.gz: .*header"),
         ("r.jsonl.gz", gzip.compress(b'{"group": 1}' * 99, mtime=0)[:-9], r"r\.jsonl\.gz: .*[Tt]runcated"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from cli.scores import SAMPLE, rows_of, run, runner, written
 
 from mmr_kernels import MMRResult, memory, mmr_advantages
 from mmr_kernels.cli import app, scoring
+from mmr_kernels.cli.summary import signal_interval
 from mmr_kernels.embedders import LexicalEmbedder
 from mmr_kernels.settings import settings
 
@@ -192,9 +195,49 @@ def test_the_summary_has_the_signal_of_the_file(
     sample: list[dict[str, Any]], method: str, parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring, "PART", parts)
-    t, v = computed(sample).signal.double().sum(0).tolist()
-    shown = f"{t / v:.3f} of rewards' variance is explained by likeness"
-    assert re.search(f"signal +{re.escape(shown)}", run(SAMPLE, "--method", method).stdout)
+    signal = computed(sample).signal
+    t, v = signal.double().sum(0).tolist()
+    low, high = signal_interval(signal) or (math.nan, math.nan)
+    assert low < t / v < high
+    shown = f"{t / v:.3f} ({low:.3f} to {high:.3f}, 95 % over groups)"
+    assert re.search(f"signal +{re.escape(shown)} of the\\s+rewards' variance", run(SAMPLE, "--method", method).stdout)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "means"),
+    [
+        ([("a", 1.0), ("a", 1.0), ("b", 0.0), ("b", 0.0)], "SignalDial stays shut"),
+        ([("a", 1.0), ("a", 0.0), ("b", 1.0), ("b", 0.0)], "SignalDial opens diversity to 1.00"),
+    ],
+)
+def test_the_summary_says_what_the_signal_means(tmp_path: Path, pairs: list[tuple[str, float]], means: str) -> None:
+    rows = [{"group": group, "completion": text, "reward": reward} for group in range(3) for text, reward in pairs]
+    assert means in " ".join(run(written(tmp_path / "rows.jsonl", rows)).stdout.split())
+
+
+def test_a_signal_that_may_be_either_says_so(tmp_path: Path) -> None:
+    """Groups that disagree: as many in which likeness tells everything as in which it misleads."""
+    told = [("a", 1.0), ("a", 1.0), ("b", 0.0), ("b", 0.0)]
+    misled = [("a", 1.0), ("a", 0.0), ("b", 1.0), ("b", 0.0)]
+    rows = [
+        {"group": group, "completion": text, "reward": reward}
+        for group, pairs in enumerate([told, misled, misled, misled])
+        for text, reward in pairs
+    ]
+    assert "it may be above or below 0.1" in " ".join(run(written(tmp_path / "rows.jsonl", rows)).stdout.split())
+
+
+def test_the_interval_of_the_signal_is_over_groups_whose_rewards_differ() -> None:
+    """As from resampling by hand; a scope without variance, or without similarities, is none."""
+    drawn = torch.rand(40, 2, generator=torch.Generator().manual_seed(0))
+    more = torch.cat([drawn, torch.zeros(5, 2), torch.full((2, 2), torch.nan)])
+    found = signal_interval(more)
+    picked = torch.randint(40, (4000, 40), generator=torch.Generator().manual_seed(1))
+    sums = drawn.double()[picked].sum(1)
+    wanted = (sums[:, 0] / sums[:, 1]).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    assert found == pytest.approx(wanted, abs=0.03)
+    assert found == signal_interval(drawn)
+    assert signal_interval(drawn[:1]) is None
 
 
 def test_rewards_that_are_equal_have_no_signal(tmp_path: Path) -> None:
@@ -291,3 +334,31 @@ def test_a_scope_too_large_for_memory_is_said_before_embedding(monkeypatch: pyte
     assert re.match(
         r"Error: --scope batch: similarities among \d+ completions of one scope take \d+ bytes", result.output
     )
+
+
+#: In a process of its own, with rows of the embedder's size that cost no time: the most memory that it had, in bytes.
+PEAK = """
+import sys, torch
+from mmr_kernels.cli import main
+from mmr_kernels.embedders import LexicalEmbedder
+LexicalEmbedder.embed_texts = lambda self, texts: torch.ones(len(texts), self.dimensions)
+sys.argv = ["mmr-kernels", "score", *sys.argv[1:]]
+try:
+    main()
+finally:
+    (line,) = [each for each in open("/proc/self/status") if each.startswith("VmHWM")]
+    print("peak", int(line.split()[1]) * 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone tells a process its peak")
+def test_memory_is_at_most_one_and_a_half_times_the_file(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
+    peaks, sizes = [], []
+    for copies in (12, 600):
+        rows = [row | {"group": f"{copy}-{row['group']}"} for copy in range(copies) for row in sample]
+        source = written(tmp_path / "rollouts.jsonl", rows)
+        words = [sys.executable, "-c", PEAK, str(source), "--out", str(tmp_path / "scores.jsonl")]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=300)
+        peaks.append(int(done.stdout.split()[-1]))
+        sizes.append(source.stat().st_size)
+    assert peaks[1] - peaks[0] <= 1.5 * (sizes[1] - sizes[0])

@@ -69,6 +69,12 @@ def test_what_shows_nothing_is_alike_and_unlike_words(blank: str) -> None:
     assert empty @ words == 0
 
 
+@pytest.mark.parametrize("hidden", ["\xad", "\u200b", "\u2060", "\ufe0f", "\u034f", "\x00", "\U000e0041"])
+def test_what_shows_nothing_tells_no_texts_apart(hidden: str) -> None:
+    """Else a policy could make its completions unlike with it."""
+    assert cosine("the answer is 12", f"the{hidden} ans{hidden}wer is 1{hidden}2{hidden}") == pytest.approx(1)
+
+
 @pytest.mark.parametrize("way", ["texts", "token ids"])
 def test_empty_answers_are_not_rewarded(way: str) -> None:
     """Three distinct wrong answers and three empty ones: an empty one is redundant once another was picked."""
@@ -96,6 +102,7 @@ def test_empty_answers_are_not_rewarded(way: str) -> None:
         ("ラーメン食べた", ["ラ", "ー", "メ", "ン", "食", "べ", "た"]),
         ("ที่รัก ລາວ ខ្មែរ မြန်", ["ที่", "รั", "ก", "ລ", "າ", "ວ", "ខ្", "មែ", "រ", "မြ", "န်"]),
         ("🤖🤖 ∑∏", ["🤖", "🤖", "∑", "∏"]),
+        ("ꆈꌠ ㄅㄆ ꦲꦏ꧀ꦱ ᬅᬓ᭄ ＡＢ", ["ꆈ", "ꌠ", "ㄅ", "ㄆ", "ꦲ", "ꦏ꧀", "ꦱ", "ᬅ", "ᬓ᭄", "ＡＢ"]),
     ],
 )
 def test_tokens(text: str, tokens: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,16 +32,16 @@ class Answers(BaseHTTPRequestHandler):
     """Answers with the seed, and is cut off for odd ones; the first request fails, and one in seven says nothing."""
 
     asked: list[dict[str, Any]]
-    broken = False
+    status = 200
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append(body)
-        fails = self.broken or len(self.asked) == 1
+        status = 500 if len(self.asked) == 1 else self.status
         text, reason = f"so {body['seed']}", "length" if body["seed"] % 2 else "stop"
         message = {"role": "assistant", "content": text if body["seed"] % 7 else None}
         content = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": reason}]}).encode()
-        self.send_response(500 if fails else 200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -94,13 +95,25 @@ def test_a_server_is_asked_for_each_sample_with_a_seed_of_its_own(server: type[A
             assert row["prompt"].rstrip('"}]').endswith(problem)
 
 
-def test_a_server_that_fails_is_named(server: type[Answers], tmp_path: Path) -> None:
-    server.broken = True
+@pytest.mark.parametrize("status", [401, 500])
+def test_a_server_that_fails_is_named(server: type[Answers], status: int, tmp_path: Path) -> None:
+    server.status = status
     result = asked_of(tmp_path)
     assert result.exit_code == 1
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert "/v1/chat/completions: 500" in line
+    assert f"/v1/chat/completions: {status}" in line
     assert line.endswith("the samples so far are kept, so run it again")
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as closed:  # bound, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        result = asked_of(tmp_path)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert line.startswith(f"Error: {address}/chat/completions: Cannot connect to host 127.0.0.1")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed: make test-vllm")

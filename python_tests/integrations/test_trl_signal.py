@@ -117,8 +117,8 @@ def test_methods_that_pick_nothing_draw_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "mmr_plots").exists()
 
 
-def test_every_method_but_plain_grpo_has_a_name_on_the_card() -> None:
-    assert {*PAPERS, "none"} == set(OPTIONS["method"].choices)
+def test_papers_are_of_methods_of_the_table() -> None:
+    assert {*PAPERS} < set(OPTIONS["method"].choices)
 
 
 def test_a_group_without_a_signal_is_left_out_of_the_sum() -> None:

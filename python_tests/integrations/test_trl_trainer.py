@@ -218,7 +218,7 @@ def test_a_run_has_the_options_and_the_method_in_its_records(method: str, tmp_pa
         "mmr": ("MMR-GRPO, a", "2601.09085", "mmr-grpo"),
         "smi": ("DRA-GRPO, a", "2505.09655", "dra-grpo"),
         "unique": ("Uniqueness-Aware RL, a", "2601.08763", "uniqueness-aware-rl"),
-        "share": ("GRPO with shared advantages.", "", "grpo-with-shared-advantages"),
+        "share": ("GRPO with method share.", "", "grpo-with-method-share"),
         "none": ("GRPO, a", "2402.03300", ""),
     }
     name, paper, tag = expected.pop(method)

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # MMR-GRPO on DeepSeek-R1-Distill-Qwen-1.5B with verl 0.9.1, as in arXiv 2601.09085; 8 GPUs of 80 GB.
-#   pip install mmr-kernels math-verify        # beside verl
+#   pip install . math-verify                  # in the checkout, beside verl
 #   python recipes/verl/prepare.py runs/verl-data
 #   bash recipes/verl/mmr_grpo_1.5b.sh runs/verl-data
 # The baseline without MMR: … runs/verl-data algorithm.adv_estimator=grpo
+# What it did, against the model it began with, once a checkpoint is a model (N: its step):
+#   python -m verl.model_merger merge --backend fsdp --target_dir runs/verl-1.5b \
+#       --local_dir checkpoints/mmr-grpo/mmr-grpo-1.5b/global_step_N/actor
+#   mmr-kernels eval deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B runs/verl-1.5b
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 data="$1"

@@ -27,6 +27,9 @@ from study.simulation.points import Point, at_random
 
 LOGGED = 40  # steps
 WINDOW = 10  # steps that a metric is averaged over
+#: The features of docs/when.md.
+OF_PLAIN = f"step {LOGGED}: part of the room gained by plain"
+OF_COMPLETIONS = f"step {LOGGED}: reward_similarity_correlation"
 
 
 def features(point: Point, seeds: int) -> dict[str, float]:
@@ -90,6 +93,13 @@ def threshold(rows: list[Row], arm: str, feature: str) -> str:
     return str(export_text(fitted, feature_names=[feature]))
 
 
+def held_out(rows: list[Row], arm: str, feature: str) -> float:
+    """Accuracy of one threshold on one feature, each clear setting held out once."""
+    some = clear(rows, arm)
+    values = np.array([[features_of(row)[feature]] for row in some])
+    return _score(values, np.array([row[arm]["ratio"] < 1 for row in some]), 1)[0]
+
+
 def _classifier(depth: int) -> DecisionTreeClassifier:
     return DecisionTreeClassifier(max_depth=depth, min_samples_leaf=10, class_weight="balanced", random_state=0)
 
@@ -102,16 +112,23 @@ def _score(values: np.ndarray, helps: np.ndarray, depth: int) -> tuple[float, fl
     return float(right.mean()), float((right[helps].mean() + right[~helps].mean()) / 2)
 
 
+def shares(rows: list[Row], arm: str) -> list[str]:
+    """Of the settings, those where an arm helps, hurts and reaches the headline, in percent."""
+    found = [row[arm] for row in rows]
+    ratios = np.array([one["ratio"] for one in found])
+    parts = (np.mean([one["high"] < 1 for one in found]), np.mean([one["low"] > 1 for one in found]),
+             np.mean(ratios <= 1 - HEADLINE))  # fmt: skip
+    return [f"{100 * part:.1f} %" for part in parts]
+
+
 def frequency(rows: list[Row]) -> list[str]:
-    """How often each arm helps, hurts and reaches the headline over the random settings."""
+    """The same as a line, and the quantiles of the ratios."""
     lines = []
     for arm in MAPPED:
-        ratios = np.array([row[arm]["ratio"] for row in rows])
-        quarters = ", ".join(f"{cut:.2f}" for cut in np.quantile(ratios, [0.1, 0.25, 0.5, 0.75, 0.9]))
-        lines.append(f"{arm}: of {len(rows)} settings helps {np.mean([row[arm]['high'] < 1 for row in rows]):.1%},"
-                     f" hurts {np.mean([row[arm]['low'] > 1 for row in rows]):.1%},"
-                     f" at least 47.9 % fewer steps {np.mean(ratios <= 1 - HEADLINE):.1%};"
-                     f" ratio at 10, 25, 50, 75, 90 %: {quarters}")  # fmt: skip
+        quarters = np.quantile([row[arm]["ratio"] for row in rows], [0.1, 0.25, 0.5, 0.75, 0.9])
+        lines.append("{}: of {} settings helps {}, hurts {}, at least 47.9 % fewer steps {}; ratio at 10, 25, 50, 75,"
+                     " 90 %: {}".format(arm, len(rows), *shares(rows, arm), ", ".join(f"{cut:.2f}" for cut in quarters))
+        )  # fmt: skip
     return lines
 
 
@@ -146,10 +163,7 @@ def main(
     console.print("steps of GRPO at 25, 50, 75 %:", *(f"{cut:.0f}" for cut in np.quantile(steps, [0.25, 0.5, 0.75])))
     console.print(*(beside(rows, one, other) for one, other in itertools.pairwise(MAPPED)), sep="\n")
     console.print(*(table_of(rows, arm) for arm in MAPPED))
-    for feature in (
-        f"step {LOGGED}: part of the room gained by plain",
-        f"step {LOGGED}: reward_similarity_correlation",
-    ):
+    for feature in (OF_PLAIN, OF_COMPLETIONS):
         console.print(threshold(rows, "mmr", feature))
 
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
-from mmr_kernels import SignalDial, mmr_advantages, mmr_reweight
-from mmr_kernels.dial import averaged, opening
+from mmr_kernels import mmr_advantages, mmr_reweight
 from mmr_kernels.schedule import LinearSchedule
+from study.simulation.cases import Cases
+from study.simulation.dials import Dials
 from study.simulation.families import Setting
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One training method; the fields are those of ``mmr_advantages`` but the last six.
+    """One training method; the fields are those of ``mmr_advantages`` but the last nine.
 
     Args:
         labels: clusters are the ways themselves, as a verifier that yields the answer gives them.
-        dial: diversity is that of the package's ``SignalDial``, one for each run.
+        dial: diversity is that of the package's ``SignalDial``, one for each run; with "none", which has no diversity,
+            the dial is kept all the same.
+        highest: the most that the dial opens.
+        patience: batches without a rise of the reward after which the dial is shut, see ``Dials``; 0 for never.
+        even_strength: strength is such that the count of a whole group weighs as in a group of 8 by default,
+            G^strength = √8.
         shared_prompts: with scope "batch": completions of different prompts are as alike as those of one; else only
             completions of one prompt are alike at all.
         random_similarity: a control: ways are shuffled within the scope before similarity is taken, so that its values
@@ -37,8 +44,12 @@ class Arm:
     degenerate: Literal["reweight", "zero"] = "reweight"
     diversity: float = 1.0
     threshold: float | None = None
+    quality: bool = False
     labels: bool = False
     dial: bool = False
+    highest: float = 1.0
+    patience: int = 0
+    even_strength: bool = False
     shared_prompts: bool = True
     random_similarity: bool = False
     entropy_bonus: float = 0.0
@@ -72,6 +83,7 @@ ARMS = {
 METHODS = {
     "grpo": ARMS["grpo"],
     "mmr": ARMS["mmr"],
+    "mmr, dial": Arm(dial=True),
     "score": ARMS["score"],
     "score, dial": Arm(first_pick="score", dial=True),
     "share": Arm(method="share", diversity=0.0),
@@ -82,7 +94,15 @@ METHODS = {
     "partition, labels": Arm(method="partition", labels=True),
     "partition, threshold": Arm(method="partition", threshold=0.5),
     "dpp": Arm(method="dpp"),
+    "dpp, quality": Arm(method="dpp", quality=True),
     **{f"entropy {bonus:g}": Arm(method="none", entropy_bonus=bonus) for bonus in (0.03, 0.1, 0.3)},
+}
+
+#: What might mend "share, dial"; study/simulation.md says why these, and said so before any of them ran.
+REMEDIES = {
+    "share, dial, patience": Arm(method="share", dial=True, patience=100),
+    "share, dial to 1/3": Arm(method="share", dial=True, highest=1 / 3),
+    "share, dial, even strength": Arm(method="share", dial=True, even_strength=True),
 }
 
 #: Settings of MMR beside the published ones.
@@ -98,34 +118,19 @@ ABLATIONS = {
 }
 
 
-def similarity_of(ways: Tensor, setting: Setting) -> Tensor:
-    """(scopes, M) ways to (scopes, M, M) similarities, float32, with a diagonal of 1."""
+def similarity_of(ways: Tensor, setting: Setting | Cases) -> Tensor:
+    """(R, scopes, M) ways of R runs to (R, scopes, M, M) similarities, float32, with a diagonal of 1."""
     small = ways.to(torch.int8)
-    same = small.unsqueeze(2) == small.unsqueeze(1)
-    similarity = same.to(torch.float32).mul_(setting.within - setting.across).add_(setting.across)
-    similarity.diagonal(dim1=1, dim2=2).fill_(1.0)
+    within, across = (torch.as_tensor(each).view(-1, 1, 1, 1) for each in (setting.within, setting.across))
+    same = small.unsqueeze(3) == small.unsqueeze(2)
+    similarity = same.to(torch.float32).mul_(within - across).add_(across)
+    similarity.diagonal(dim1=2, dim2=3).fill_(1.0)
     return similarity
-
-
-class Dials:
-    """``SignalDial`` for many runs at once: one pair of averages per run, (S, 2)."""
-
-    def __init__(self, runs: int) -> None:
-        self.dial = SignalDial()
-        self.averages = torch.full((runs, 2), torch.nan, dtype=torch.float64)
-
-    def update(self, signal: Tensor) -> None:
-        """Take in a batch of each run: its sums of T and V, (S, 2)."""
-        self.averages = averaged(self.averages, signal.double(), self.dial.weight)
-
-    def value(self) -> Tensor:
-        """(S,) diversities."""
-        return opening(self.averages, self.dial.threshold)
 
 
 def advantages(
     arm: Arm,
-    setting: Setting,
+    setting: Setting | Cases,
     ways: Tensor,
     rewards: Tensor,
     progress: float,
@@ -137,6 +142,7 @@ def advantages(
     """Advantages of one step of many runs at once: the groups of all runs go into one call.
 
     Args:
+        setting: of all runs, or of each.
         ways, rewards: (S, prompts · group_size), one row per run.
         progress: where in training the step is, from 0 to 1.
         shuffle: (S, prompts · group_size) uniforms, for ``random_similarity``.
@@ -147,16 +153,16 @@ def advantages(
         (S, prompts · group_size) float32.
     """
     groups = rewards.reshape(-1, setting.group_size)
-    if arm.method == "none":
+    if arm.method == "none" and not arm.dial:
         return cast(Tensor, mmr_advantages(groups, method="none", scale=arm.scale)).view_as(rewards)
     diversity: float | Tensor = arm.diversity_at(progress)
-    # Scope "batch" has one batch per run: its rows are the scopes of a reweighting, and groups come after.
-    scopes = groups.shape if arm.scope == "group" else rewards.shape
+    # Scope "batch" has one batch per run: that is the scope of a reweighting, and groups come after.
+    scopes = (len(ways), -1, setting.group_size if arm.scope == "group" else ways.shape[1])
     rows = (ways if seen is None else seen).reshape(scopes)
     if arm.random_similarity:
         assert shuffle is not None
-        rows = rows.gather(1, shuffle.reshape(scopes).argsort(1))
-    similarity = similarity_of(rows, setting)
+        rows = rows.gather(2, shuffle.reshape(scopes).argsort(2))
+    similarity = similarity_of(rows, setting).flatten(0, 1)
     if arm.scope == "group":
         if arm.dial:
             assert dials is not None
@@ -164,20 +170,21 @@ def advantages(
         result = mmr_advantages(
             groups, similarity=similarity, labels=ways.view_as(groups) if arm.labels else None, method=arm.method,
             lam=arm.lam, first_pick=arm.first_pick, diversity=diversity, threshold=arm.threshold, scale=arm.scale,
-            degenerate=arm.degenerate, return_details=arm.dial,
+            degenerate=arm.degenerate, quality=arm.quality, return_details=arm.dial,
+            strength=0.5 * math.log(8) / math.log(setting.group_size) if arm.even_strength else None,
         )  # fmt: skip
         if isinstance(result, Tensor):
             return result.view_as(rewards)
         assert dials is not None
         assert result.advantages is not None
         assert result.signal is not None
-        dials.update(result.signal.view(len(rewards), -1, 2).sum(1))
+        dials.update(result.signal.view(len(rewards), -1, 2).sum(1), rewards.mean(1))
         return result.advantages.view_as(rewards)
     if not arm.shared_prompts:
         prompt = torch.arange(setting.prompts).repeat_interleave(setting.group_size)
         similarity *= prompt.unsqueeze(0) == prompt.unsqueeze(1)
     reweighted = mmr_reweight(
-        rewards.reshape(scopes), similarity=similarity, method=arm.method, lam=arm.lam, first_pick=arm.first_pick,
+        rewards, similarity=similarity, method=arm.method, lam=arm.lam, first_pick=arm.first_pick,
         diversity=diversity,
     )  # fmt: skip
     new = cast(Tensor, reweighted).view_as(groups)

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 WAYS = 8
 PART = 0.9  # of the best reachable reward: the target
-
-
-class Ways(NamedTuple):
-    """A family as a policy's gradient needs it.
-
-    Args:
-        success: (K,) float32.
-        weight: (K,) float32 or None: what an advantage counts, for division by length.
-        tokens: (K,) int64 or None: the first token of each way.
-    """
-
-    success: Tensor
-    weight: Tensor | None
-    tokens: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -58,19 +43,6 @@ class Family:
     def logits(self) -> Tensor:
         """(K,) float64: the softmax policy of these shares."""
         return torch.tensor(self.shares, dtype=torch.float64).log()
-
-    def parameters(self) -> Tensor:
-        """(K + tokens,) float64: the logits of the ways, and of first tokens, 0 at the start."""
-        return torch.cat([self.logits(), torch.zeros(max(self.first_tokens, default=-1) + 1, dtype=torch.float64)])
-
-    def ways(self) -> Ways:
-        """As tensors."""
-        shortest = min(self.lengths, default=1)
-        return Ways(
-            torch.tensor(self.success, dtype=torch.float32),
-            torch.tensor([shortest / length for length in self.lengths]) if self.lengths else None,
-            torch.tensor(self.first_tokens) if self.first_tokens else None,
-        )
 
     def target(self, part: float = PART) -> float:
         """The expected reward to reach: a part of the best that any policy over these ways has."""

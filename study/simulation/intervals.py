@@ -39,10 +39,11 @@ def of_median(steps: np.ndarray, cut_off: int) -> Steps:
 def of_ratio(steps: np.ndarray, base: np.ndarray, cut_off: int) -> tuple[float, float, float]:
     """Median steps over median base steps, and its 95 % interval; the seeds are pairs and resampled as such."""
     pair = np.minimum(steps, cut_off), np.minimum(base, cut_off)
-    return (float(_ratio(*pair)), *_interval(pair, _ratio))
+    return (float(ratio_of_medians(*pair)), *_interval(pair, ratio_of_medians))
 
 
-def _ratio(steps: np.ndarray, base: np.ndarray, axis: int = -1) -> np.ndarray:
+def ratio_of_medians(steps: np.ndarray, base: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Of steps, at least 1 in the base."""
     return np.median(steps, axis=axis) / np.maximum(np.median(base, axis=axis), 1)
 
 

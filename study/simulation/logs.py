@@ -9,6 +9,7 @@ from mmr_kernels.integrations.metrics import SIGNAL, UNUSABLE, metrics
 from mmr_kernels.integrations.scored import Scored, score
 from study.simulation import policy
 from study.simulation.arms import Arm, similarity_of
+from study.simulation.cases import Case, Cases
 from study.simulation.families import Family, Setting
 from study.simulation.running import RATE, Draws, draw, gradient
 
@@ -22,7 +23,7 @@ def batch_metrics(ways: Tensor, rewards: Tensor, setting: Setting) -> dict[str, 
     Returns:
         (S,) each; NaN where there is nothing to measure.
     """
-    similarity = similarity_of(ways.reshape(-1, setting.group_size), setting)
+    similarity = similarity_of(ways.view(len(ways), -1, setting.group_size), setting).flatten(0, 1)
     scored = score(rewards.flatten(), None, similarity=similarity, group_size=setting.group_size)
     scored = Scored(*(column.view(len(rewards), -1, *column.shape[1:]) for column in scored))
     group_ids = torch.arange(rewards.shape[1]) // setting.group_size
@@ -50,16 +51,15 @@ def logged(
     Returns:
         Metrics, (steps,) each, averaged over the seeds that have one; and (steps + 1,) the expected reward.
     """
-    ways = family.ways()
-    exact = ways.success.to(torch.float64)
-    logits = family.logits().expand(len(seeds), -1).clone()
-    block = Draws(seeds, arm, setting).block(steps)
+    cases = Cases.of([Case(family, setting)], len(seeds))
+    logits = cases.parameters  # these families share no first tokens
+    block = Draws(seeds, arm, cases).block(steps)
     rows: list[dict[str, Tensor]] = []
-    expected = [policy.expected_reward(logits, exact).mean()]
+    expected = [policy.expected_reward(logits, cases.success).mean()]
     for step in range(steps):
         drawn = {stream: numbers[step] for stream, numbers in block.items()}
-        found = batch_metrics(*draw(logits, drawn, setting, ways.success), setting)
+        found = batch_metrics(*draw(logits, drawn, cases), setting)
         rows.append({name: value.nanmean() for name, value in found.items()})
-        logits = logits + rate * gradient(logits, drawn, arm, setting, ways, 0.0)
-        expected.append(policy.expected_reward(logits, exact).mean())
+        logits = logits + rate * gradient(logits, drawn, arm, cases, 0.0)
+        expected.append(policy.expected_reward(logits, cases.success).mean())
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}, torch.stack(expected)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,19 +53,35 @@ def rows_file(path: Path | None, seeds: int) -> ResultsFile:
                        schedule_length=LENGTH)  # fmt: skip
 
 
+class Counts(NamedTuple):
+    """At how many points an arm helps and hurts, how often by the paper's headline, and how often theory says so."""
+
+    points: int
+    fewer: int  #: the interval of the ratio lies below 1
+    more: int  #: above 1
+    headline: int
+    agree: int  #: of the clear points of which theory speaks, those of which it has the sign
+    clear: int
+
+
+def counts(rows: list[Row], name: str) -> Counts:
+    """Of one arm."""
+    found = [row[name] for row in rows]
+    clear = [one for one in found if (one["high"] < 1 or one["low"] > 1) and "predicted" in one]
+    return Counts(
+        len(rows), sum(one["high"] < 1 for one in found), sum(one["low"] > 1 for one in found),
+        sum(one["ratio"] <= 1 - HEADLINE for one in found),
+        sum((one["ratio"] < 1) == (one["predicted"] < 1) for one in clear), len(clear),
+    )  # fmt: skip
+
+
 def summary(rows: list[Row]) -> list[str]:
-    """At how many points each arm helps and hurts, how often by the paper's headline, and how often theory says so."""
-    lines = []
-    for name in MAPPED:
-        found = [row[name] for row in rows]
-        clear = [one for one in found if (one["high"] < 1 or one["low"] > 1) and "predicted" in one]
-        agree = sum((one["ratio"] < 1) == (one["predicted"] < 1) for one in clear)
-        lines.append(
-            f"{name}: of {len(rows)} points, fewer steps at {sum(one['high'] < 1 for one in found)}, more at "
-            f"{sum(one['low'] > 1 for one in found)} (intervals clear of 1); at least 47.9 % fewer at "
-            f"{sum(one['ratio'] <= 1 - HEADLINE for one in found)}; theory has the sign of {agree} of {len(clear)}"
-        )
-    return lines
+    """The counts of each arm, as a line."""
+    return [
+        "{0}: of {1.points} points, fewer steps at {1.fewer}, more at {1.more} (intervals clear of 1); at least 47.9 %"
+        " fewer at {1.headline}; theory has the sign of {1.agree} of {1.clear}".format(name, counts(rows, name))
+        for name in MAPPED
+    ]
 
 
 def main(

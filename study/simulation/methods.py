@@ -1,26 +1,27 @@
 """``python -m study.simulation.methods``: every method of docs/methods.md on every family, under ascent and under Adam.
 
-Rows hold the steps of every run of a block of seeds, so that ``methods_page.py`` makes its tables from them alone; all
-families get the first block before any gets the next. Goes on where an interrupted run stopped.
+Rows hold the steps of every run, so that ``methods_page.py`` makes its tables from them alone. Goes on where an
+interrupted run stopped.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 import typer
 
 from study.results_file import ResultsFile, Row
-from study.simulation.arms import METHODS
+from study.simulation.arms import METHODS, REMEDIES
+from study.simulation.cases import Case
 from study.simulation.families import PLACED
 from study.simulation.optimisers import OPTIMISERS, RATES, Name
-from study.simulation.running import steps_to_parts
+from study.simulation.running import steps_of
 
 RESULTS, QUICK = Path("study/results/methods.jsonl"), Path("runs/study-quick/methods.jsonl")
 BASE = "binary rewards, groups of 8"
@@ -34,52 +35,61 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "saturated similarity": {"within": 0.98, "across": 0.9},
     "noisy embedder": {"mistaken": 0.25},
 }
-PARTS = {BASE: (0.9, 0.97)}  # of the best reachable reward; elsewhere the first alone
-#: What is run, in this order: variants, and a block of seeds.
-PLAN = (
-    ((BASE,), (0, 16)),
-    (tuple(VARIANTS)[1:], (0, 16)),
-    ((BASE,), (16, 64)),
-    ((BASE,), (64, 160)),
-    (tuple(VARIANTS)[1:], (16, 64)),
-)
+SEEDS = {"base": 160, "variants": 64}  # runs of each arm in each case
 CUT_OFF = 1000  # steps
+KNOWN = METHODS | REMEDIES
 
 
-def measure(variant: str, name: str, optimiser: Name, seeds: tuple[int, int], steps: int) -> Row:
-    """Every run's steps: for each arm and each part, one number per seed, None where it was cut off."""
-    family, setting = PLACED[name]
-    parts = PARTS.get(variant, (0.9,))
-    found = {}
-    for arm in METHODS:
-        arrived = steps_to_parts(
-            family, METHODS[arm], replace(setting, **VARIANTS[variant]), list(range(*seeds)), parts=parts,
-            rate=RATES[optimiser], steps=steps, optimiser=optimiser,
-        )  # fmt: skip
-        found[arm] = {
+class Key(NamedTuple):
+    """What a row is of."""
+
+    variant: str
+    family: str
+    optimiser: Name
+    arm: str
+
+    def case(self) -> Case:
+        """The family, and its setting in this variant."""
+        family, setting = PLACED[self.family]
+        return Case(family, replace(setting, **VARIANTS[self.variant]))
+
+
+def parts(variant: str) -> tuple[float, ...]:
+    """Of the best reachable reward: the targets."""
+    return (0.9, 0.97) if variant == BASE else (0.9,)
+
+
+def measure(keys: Sequence[Key], seeds: dict[str, int], steps: int) -> Iterator[Row]:
+    """Rows of one arm and optimiser, run as one: steps to each part, one number per seed, None where cut off."""
+    variant, _, optimiser, arm = keys[0]
+    runs = range(seeds["base" if variant == BASE else "variants"])
+    arrived = steps_of(
+        [key.case() for key in keys], KNOWN[arm], runs, parts=parts(variant), rate=RATES[optimiser], steps=steps,
+        optimiser=optimiser,
+    )  # fmt: skip
+    for key, found in zip(keys, arrived, strict=True):
+        yield key._asdict() | {"steps": {
             f"{part:g}": [None if np.isinf(each) else int(each) for each in row]
-            for part, row in zip(parts, arrived, strict=True)
-        }
-    return {"variant": variant, "family": name, "optimiser": optimiser, "seeds": list(seeds), "steps": found}
+            for part, row in zip(parts(variant), found, strict=True)
+        }}  # fmt: skip
 
 
-def rows_file(path: Path | None, steps: int) -> ResultsFile:
-    """Rows of ``measure``; earlier ones are kept if they have the same rates and cut-off."""
-    return ResultsFile(path, ("variant", "family", "optimiser", "seeds", "steps"), steps=steps, rates=RATES)
+def batches() -> list[list[Key]]:
+    """What runs as one: all families, and variants of one group size and with the same targets, of an arm."""
+    batch: dict[tuple[Any, ...], list[Key]] = {}
+    for variant, optimiser, arm, family in itertools.product(VARIANTS, OPTIMISERS, KNOWN, PLACED):
+        key = Key(variant, family, optimiser, arm)
+        batch.setdefault((parts(variant), key.case().setting.group_size, optimiser, arm), []).append(key)
+    return list(batch.values())
 
 
-Plan = Sequence[tuple[Sequence[str], tuple[int, int]]]
-
-
-def run(path: Path | None, plan: Plan, steps: int) -> list[Row]:
-    """All rows, those of the file first."""
-    every = [(*key, seeds) for variants, seeds in plan for key in itertools.product(variants, PLACED, OPTIMISERS)]
-    return rows_file(path, steps).completed(
-        every,
-        lambda row: (row["variant"], row["family"], row["optimiser"], tuple(row["seeds"])),
-        lambda key: measure(*key, steps),
+def run(path: Path | None, seeds: dict[str, int], steps: int) -> list[Row]:
+    """All rows, those of the file first if they have as many seeds, the same rates and the same cut-off."""
+    file = ResultsFile(path, (*Key._fields, "steps"), seeds=seeds, cut_off=steps, rates=RATES)
+    return file.completed_batches(
+        batches(), lambda row: Key(*(row[name] for name in Key._fields)), lambda keys: measure(keys, seeds, steps),
         "methods",
-    )
+    )  # fmt: skip
 
 
 def main(
@@ -88,9 +98,9 @@ def main(
     """Run every method on every family and variant; rows go to study/results/methods.jsonl."""
     torch.set_num_threads(1)
     if quick:
-        run(QUICK, [(tuple(VARIANTS), (0, 2))], 4)
+        run(QUICK, dict.fromkeys(SEEDS, 2), 4)
     else:
-        run(RESULTS, PLAN, CUT_OFF)
+        run(RESULTS, SEEDS, CUT_OFF)
 
 
 if __name__ == "__main__":

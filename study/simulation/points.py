@@ -1,4 +1,4 @@
-"""The settings of the map: five numbers around one base, and settings drawn at random over all of them."""
+"""The settings of the map: five numbers around one base; and cases drawn at random, over these and over more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from study.simulation.cases import Case
 from study.simulation.families import WAYS, Family, Setting, rare_best
 
 COMPLETIONS = 64  # in a step, for every group size
@@ -95,3 +96,36 @@ def at_random(number: int) -> Point:
         family = point.family()
         if np.dot(family.shares, family.success) < family.target():
             return point
+
+
+MOST_WAYS, LONGEST = 16, 30  # ways, tokens
+
+
+def wider_at_random(number: int) -> Case:
+    """The random case of this number, one that starts below its target: no best way, common way and rest, but any ways.
+
+    There are 3 to 16 ways with shares from a Dirichlet distribution, and each pays nothing with a chance of a half. In
+    half of the cases ways share first tokens, in half they have lengths; the embedder makes mistakes in half of them.
+    The ranges are a choice.
+    """
+    draw = np.random.default_rng([number, MOST_WAYS])
+    while True:
+        ways = int(draw.integers(3, MOST_WAYS + 1))
+        shares = np.maximum(draw.dirichlet([draw.uniform(0.3, 2.0)] * ways), 1e-3)
+        success = draw.uniform(0.0, 1.0, ways) * (draw.uniform(size=ways) < 0.5)
+        success[draw.integers(ways)] = draw.uniform(0.3, 1.0)
+        family = Family(
+            tuple((shares / shares.sum()).tolist()),
+            tuple(success.tolist()),
+            tuple(draw.integers(draw.integers(2, ways + 1), size=ways).tolist()) if draw.uniform() < 0.5 else (),
+            tuple(draw.integers(3, LONGEST + 1, ways).tolist()) if draw.uniform() < 0.5 else (),
+        )
+        size = int(draw.choice([4, 8, 16, 32]))
+        across = draw.uniform(0.0, 0.5)
+        setting = Setting(
+            COMPLETIONS // size, size, across + draw.uniform(0.05, 0.5), across,
+            noise=float(draw.choice([0.0, draw.uniform(0.0, 0.5)])), graded=bool(draw.uniform() < 0.25),
+            mistaken=float(draw.choice([0.0, draw.uniform(0.0, 0.5)])),
+        )  # fmt: skip
+        if np.dot(family.shares, family.success) < family.target():
+            return Case(family, setting)

@@ -1,7 +1,4 @@
-"""A softmax policy over K ways: everything about it is exact. Shapes end in (..., K); float64.
-
-Its parameters are one logit per way, or besides these one per first token, (..., K + tokens).
-"""
+"""A softmax policy over K ways: everything about it is exact. Shapes end in (..., K); float64."""
 
 from __future__ import annotations
 
@@ -9,25 +6,9 @@ import torch
 from torch import Tensor
 
 
-def logits_of(parameters: Tensor, tokens: Tensor | None) -> Tensor:
-    """(..., K): a way's own logit, and its first token's."""
-    if tokens is None:
-        return parameters
-    own = parameters[..., : len(tokens)]
-    return own + parameters[..., len(tokens) :][..., tokens]
-
-
-def of_parameters(gradient: Tensor, tokens: Tensor | None) -> Tensor:
-    """(S, K + tokens): the gradient by (S, K) logits as one by parameters."""
-    if tokens is None:
-        return gradient
-    shared = gradient.new_zeros(len(gradient), int(tokens.max()) + 1).index_add_(1, tokens, gradient)
-    return torch.cat([gradient, shared], 1)
-
-
 def expected_reward(logits: Tensor, success: Tensor) -> Tensor:
     """(...,): Σ_k p_k s_k."""
-    return logits.softmax(-1) @ success
+    return (logits.softmax(-1) * success).sum(-1)
 
 
 def sample(logits: Tensor, uniforms: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from study.simulation.arms import Arm, advantages
 from study.simulation.families import Family, Setting
 from study.simulation.policy import sample
-from study.simulation.running import LENGTH, RATE, STEPS, rewards_of
+from study.simulation.running import LENGTH, RATE, STEPS
 
 EPS = 1e-4
 
@@ -123,7 +123,7 @@ def sampled_drift(
     generator = torch.Generator().manual_seed(seed)
     uniforms = torch.rand(2, groups, setting.group_size, generator=generator)
     ways = sample(p.log().expand(groups, -1), uniforms[0])
-    rewards = rewards_of(setting, success.to(torch.float32), ways, uniforms[1], None)
+    rewards = (uniforms[1] < success.to(torch.float32)[ways]).to(torch.float32)
     paid = advantages(arm, setting, ways, rewards, 0.0).to(torch.float64)
     sums = torch.zeros(groups, len(p), dtype=torch.float64).scatter_add_(1, ways, paid) / setting.group_size
     return sums.mean(0), sums.std(0) / groups**0.5

@@ -79,7 +79,7 @@ def test_scope_batch_is_the_ops_own(name: str) -> None:
     found = advantages(ARMS[name], PLAIN, ways, rewards, 0.0)
     prompt = torch.arange(64) // 8
     for run in range(len(ways)):
-        similarity = similarity_of(ways[run : run + 1], PLAIN)
+        similarity = similarity_of(ways[run].view(1, 1, -1), PLAIN)[0]
         if "apart" in name:
             similarity = similarity * (prompt.unsqueeze(0) == prompt.unsqueeze(1))
         wanted = mmr_advantages(rewards[run].view(8, 8), similarity=similarity, scope="batch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ import numpy as np
 import pytest
 import torch
 import typer
+from scipy.stats import norm
 
 pytest.importorskip("trl", reason="trl is not installed: pip install '.[trl]'")
 
-from study.results_file import ResultsFile
-from study.training import comparisons, plan, policy
+from study.results_file import ResultsFile, Row
+from study.training import comparisons, confirmation, confirmed, plan, policy
 from study.training.checker import Checker
 from study.training.evaluation import Evaluation
 from study.training.problems import FAMILIES, HELD_OUT, LONGEST_ANSWER, Problem, problems
 from study.training.rows import RESULTS, Run, results_file, steps_to
 from study.training.run import train
+from study.training.statistics import holm, log_rank_p, paired_p, pairs_needed
 from study.training.train import runs_of
 
 PROBLEM = Problem(37, 48)
@@ -178,8 +181,12 @@ def test_a_run_that_never_came_there_counts_with_its_length_and_is_not_called_re
     assert found.steps[0] == 20.0
 
 
-def test_the_page_of_tables_is_that_of_the_committed_rows() -> None:
-    assert RESULTS.parents[1].joinpath("tables.md").read_text() == comparisons.page(results_file(RESULTS).rows()) + "\n"
+@pytest.mark.parametrize(
+    ("page", "results", "made"),
+    [("tables.md", RESULTS, comparisons.page), ("confirmation.md", confirmation.RESULTS, confirmed.page)],
+)
+def test_the_pages_are_those_of_the_committed_rows(page: str, results: Path, made: Callable[[list[Row]], str]) -> None:
+    assert RESULTS.parents[1].joinpath(page).read_text() == made(results_file(results).rows()) + "\n"
 
 
 def test_a_run_repeats_and_mmr_trains_otherwise_than_plain() -> None:
@@ -192,6 +199,12 @@ def test_a_run_repeats_and_mmr_trains_otherwise_than_plain() -> None:
     assert once["curves"]["step"][0] == 0
     assert once["curves"]["accuracy"][0] == other["curves"]["accuracy"][0]
     assert once["curves"]["accuracy"][-1] != other["curves"]["accuracy"][-1]
+
+
+def test_a_run_ends_where_it_has_arrived() -> None:
+    run = Run("single", "GRPO", "plain", 1e-3, 0, 3, 2)
+    assert train(run._replace(until=0.0))["curves"]["step"] == [0, 1]
+    assert train(run._replace(until=1.0))["curves"]["step"] == [0, 1, 2, 3]
 
 
 def test_ratios_are_geometric_means_with_real_intervals_and_graded_arms_meet_graded_plain() -> None:
@@ -208,5 +221,65 @@ def test_ratios_are_geometric_means_with_real_intervals_and_graded_arms_meet_gra
     assert found.steps_ratio[0] == pytest.approx((2 * 4 * 8) ** (1 / 3) / 8)
     assert found.steps_ratio[1] < 0.4 < 0.6 < found.steps_ratio[2]
     assert found.time_ratio[0] == pytest.approx(found.steps_ratio[0])  # seconds 1, 4, 2 against 2, 2, 2
-    assert comparisons.beyond("hidden", np.array([0.39, 0.41, 0.9])) == 2
-    assert comparisons.beyond("single", np.array([0.9])) is None
+
+
+def test_exact_p_counts_the_exchanges_that_are_as_extreme() -> None:
+    ones = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert paired_p(ones, 2 * ones) == 2 / 2**5  # all pairs on one side
+    assert paired_p(ones, ones * [2, 2, 2, 2, 0.9]) == 4 / 2**5  # or all but the one that differs least
+    assert paired_p(ones, ones) == 1.0
+
+
+def test_log_rank_is_the_one_by_hand() -> None:
+    ones, others = np.array([1.0, np.inf]), np.array([2.0, np.inf])
+    # At 1 one of 4 has its event, 2 of them of the first sample; at 2 one of 3, 1 of them of the first.
+    by_hand = 2 * norm.sf((1 - 1 / 2 - 1 / 3) / np.sqrt(1 / 4 + 2 / 9))
+    assert log_rank_p(ones, others, 3) == pytest.approx(by_hand)
+    never = np.full(2, np.inf)
+    assert log_rank_p(never, never, 3) == 1.0
+
+
+def test_holm_multiplies_the_smallest_by_the_number_and_keeps_the_order() -> None:
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+
+
+def test_pairs_needed_is_the_normal_formula() -> None:
+    ones = np.exp([-0.1, 0.1])  # a variance of 0.02
+    assert pairs_needed(ones, np.ones(2), 0.1) == pytest.approx(
+        (1.95996 + 0.84162) ** 2 * 0.02 / np.log(0.9) ** 2, rel=1e-4
+    )
+
+
+def confirmed_row(run: Run, arrival: float) -> Row:
+    """A run whose accuracy rises in a straight line, and comes to 0.5 at a step."""
+    steps = list(range(0, run.steps + 1, run.steps // 10))
+    curve = [0.24 + 0.26 * step / arrival for step in steps]
+    return {**run._asdict(), "curves": {"step": steps, "accuracy": curve}}
+
+
+def test_the_confirmation_is_the_plan() -> None:
+    bonus, slow = "plain, entropy bonus 0.05", {4e-4: 1.0, 8e-4: 0.5, 1.6e-3: 2.0}
+    pilots = confirmation.pilots()
+    rows = [confirmed_row(run, slow[run.learning_rate] * (150 if run.arm == bonus else 200)) for run in pilots]
+    assert confirmation.control(rows) == bonus
+    runs = confirmation.study(rows)
+    assert not {run.seed for run in runs} & {*plan.PILOT_SEEDS, *plan.SEEDS}
+    assert {run.learning_rate for run in runs if run.family == "crowded" and run.loss == "DAPO"} == {8e-4}
+    assert {run.learning_rate for run in runs if run.family != "crowded"} == {confirmation.EARLIER_RATE}
+    arrival = {"plain": 100.0, bonus: 80.0, "share, dial": 1000.0}
+    first = range(confirmation.FIRST_SEED, confirmation.FIRST_SEED + 8)  # as far as an interrupted study came
+    rows += [confirmed_row(run, arrival.get(run.arm, 50.0) + run.seed / 100) for run in runs if run.seed in first]
+    found = {(each.arm, each.base): each for each in confirmed.compared(rows, confirmation.CROWDED)}
+    assert len(found) == 9 + 8
+    primary = [each for each in found.values() if each.is_primary]
+    assert [(each.base, len(each.ones)) for each in primary] == [("plain", 8), (bonus, 8)]
+    shown = zip(found.values(), confirmed.texts_of_p(list(found.values())), strict=True)
+    assert [texts[0] for each, texts in shown if each.is_primary] == ["**0.0078**"] * 2  # 2 in 256, not corrected
+    page = confirmed.page(rows)
+    smallest = min(p for each in found.values() if not each.is_primary for p in each.values())
+    assert f" {smallest:.2g} ({(17 * 2 - 2 * 2) * smallest:.2g}) |" in page  # of 30 secondary ones
+    assert np.isinf(found["share, dial", "plain"].ones).all()
+    assert "| share, dial | 0/8 | ≥ 240 (240–240) | ≥ 2.3" in page
+    # On other families the level is 95 % of what plain training comes to on the seed.
+    assert confirmed.compared(rows, confirmation.SINGLE)[0].others == pytest.approx(0.95 * 80, abs=8)

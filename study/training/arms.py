@@ -55,4 +55,23 @@ ABLATIONS = (
     Arm("MMR, graded", grade="graded"),
 )
 
-ARMS = {arm.name: arm for arm in (*MAIN, *ABLATIONS)}
+SIGNAL = {"mmr_diversity": "signal"}
+
+#: The bonus at the coefficients among which the confirmation's pilots choose the control to beat.
+ENTROPY = (
+    Arm("plain, entropy bonus 0.02", {**PLAIN, "entropy_coef": 0.02}),
+    next(arm for arm in ABLATIONS if arm.name == "plain, entropy bonus 0.05"),
+    Arm("plain, entropy bonus 0.1", {**PLAIN, "entropy_coef": 0.1}),
+)
+
+#: The rules of docs/methods.md, with the signal's dial and without: the arms of the confirmation, besides plain ones.
+METHODS = (
+    *(arm for arm in MAIN if arm.name in ("MMR", "MMR, first pick by score", "SMI")),
+    Arm("MMR, first pick by score, dial", {**SCORE, **SIGNAL}),
+    Arm("share", {"mmr_method": "share"}),
+    Arm("share, dial", {"mmr_method": "share", **SIGNAL}),
+    Arm("dpp", {"mmr_method": "dpp"}),
+    Arm("partition", {"mmr_method": "partition", "mmr_threshold": 0.5}),
+)
+
+ARMS = {arm.name: arm for arm in (*MAIN, *ABLATIONS, *ENTROPY, *METHODS)}

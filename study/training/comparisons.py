@@ -11,36 +11,27 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
-from scipy.stats import bootstrap
 
 from study.results_file import Row
 from study.training import plan
 from study.training.arms import ARMS, LOSSES, plain_of
 from study.training.problems import FAMILIES
 from study.training.rows import RESULTS, accuracy, results_file, steps_to
+from study.training.statistics import Interval, holm, interval, paired_p, pairs_needed, ratio
 
 HEADER = """# All arms of the training study
 
 `python -m study.training.comparisons > study/tables.md` makes this page from [the rows](results/training-runs.jsonl);
 [README.md](README.md) says which runs these are, how they are measured, and what they show. Steps are to 95 % of the
 plain arm's peak on the same seed, brackets hold 95 % intervals over seeds; ≥ marks arms of which some runs did not
-arrive and count with their length. *Beyond* counts the runs whose peak is over the most that the common way alone can
-pay, and *to 0.5* those that came to a reward of 0.5, with the first and the last step at which one did.
+arrive and count with their length. *To 0.5* counts the runs that came to a reward of 0.5, where the common way alone
+pays 0.4 at most, with the first and the last step at which one did. *p* is that of an exact paired test on the
+logarithms of steps; in brackets all p of the page corrected together by Holm's method. These runs were looked at while
+the study was planned: what was asked beforehand is in [confirmation.md](confirmation.md).
 """
 CLEARLY = 0.5  # reward; where two ways pay, the common one alone pays 0.4
-COLUMNS = ("loss", "arm", "rate", "reached", "steps", "steps, of plain's", "time, of plain's", "peak",
-           "against plain's", "beyond", "to 0.5")  # fmt: skip
-
-
-class Interval(NamedTuple):
-    """A mean, and its bootstrap 95 % interval over seeds."""
-
-    mean: float
-    low: float
-    high: float
-
-    def text(self, digits: int) -> str:
-        return f"{self.mean:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"
+COLUMNS = ("loss", "arm", "rate", "reached", "steps", "steps, of plain's", "p", "time, of plain's", "peak",
+           "against plain's", "to 0.5")  # fmt: skip
 
 
 class Comparison(NamedTuple):
@@ -54,19 +45,18 @@ class Comparison(NamedTuple):
     reached: int  # runs that came to the level; the others count with their whole length, so steps are a lower bound
     steps: Interval
     steps_ratio: Interval  # geometric mean of arm / plain
+    p: float
     time_ratio: Interval  # the same of processor seconds
     peak: float
     peak_difference: Interval
-    #: Runs whose reward rose over the most that the way most common at the start can pay; None if only one way pays.
-    beyond: int | None
-    clearly: list[float] | None  # the step at which each of those came to ``CLEARLY``, in so far as it did
+    clearly: list[float] | None  # the steps at which runs came to ``CLEARLY``; None if only one way pays
 
     @property
     def bound(self) -> str:
         return "≥ " if self.reached < self.seeds else ""
 
-    def cells(self) -> list[str]:
-        """As in ``COLUMNS``."""
+    def cells(self, corrected: float) -> list[str]:
+        """As in ``COLUMNS``; ``corrected`` is p after Holm's correction."""
         mean, low, high = self.peak_difference
         return [
             self.loss,
@@ -75,10 +65,10 @@ class Comparison(NamedTuple):
             f"{self.reached}/{self.seeds}",
             self.bound + self.steps.text(0),
             self.bound + self.steps_ratio.text(2),
+            "" if self.arm == plain_of(self.arm) else f"{self.p:.3f} ({corrected:.2f})",
             self.bound + self.time_ratio.text(2),
             f"{self.peak:.3f}",
             f"{mean:+.3f} ({low:+.3f} to {high:+.3f})",
-            "" if self.beyond is None else str(self.beyond),
             "" if self.clearly is None else span(self.clearly),
         ]
 
@@ -88,24 +78,9 @@ def span(steps: list[float]) -> str:
     return f"{len(steps)}, {min(steps):.0f}–{max(steps):.0f}" if steps else "0"
 
 
-def interval(values: np.ndarray) -> Interval:
-    """Of the values of all seeds."""
-    mean = float(np.mean(values))
-    if len(values) < 2 or np.ptp(values) == 0:
-        return Interval(mean, mean, mean)
-    random = np.random.default_rng(0)
-    found = bootstrap((values,), np.mean, method="percentile", n_resamples=9999, rng=random).confidence_interval
-    return Interval(mean, float(found.low), float(found.high))
-
-
-def ratio(ones: np.ndarray, others: np.ndarray) -> Interval:
-    """Geometric mean of ones / others, and its interval."""
-    return Interval(*map(float, np.exp(interval(np.log(ones / others)))))
-
-
 def seconds_per_step(row: Row) -> float:
     """Processor seconds of training, without evaluation."""
-    return float(row["processor_seconds"]) / float(row["steps"])
+    return float(row["processor_seconds"]) / float(row["curves"]["step"][-1])
 
 
 def capped_steps(row: Row, level: float) -> float:
@@ -113,17 +88,15 @@ def capped_steps(row: Row, level: float) -> float:
     return max(1.0, min(steps_to(row, level), float(row["steps"])))
 
 
-def beyond(family: str, peaks: np.ndarray) -> int | None:
-    """How many runs found more than the most common way that pays."""
-    paid = FAMILIES[family].paid
-    common = max(paid, key=lambda way: way.share)
-    return int((peaks > common.pays).sum()) if len(paid) > 1 else None
+def paired(runs: plan.Runs, family: str, loss: str, arm: str) -> list[tuple[Row, Row]]:
+    """The arm's runs with its plain one's, on the seeds that both have."""
+    ones, others = runs.get((family, loss, arm), {}), runs.get((family, loss, plain_of(arm)), {})
+    return [(ones[seed], others[seed]) for seed in sorted(set(ones) & set(others))]
 
 
 def compare(runs: plan.Runs, family: str, loss: str, arm: str) -> Comparison | None:
-    """The arm against its plain one, on the seeds that both have; None if there are none."""
-    ones, others = runs.get((family, loss, arm), {}), runs.get((family, loss, plain_of(arm)), {})
-    pairs = [(ones[seed], others[seed]) for seed in sorted(set(ones) & set(others))]
+    """The arm against its plain one; None if they have no seed in common."""
+    pairs = paired(runs, family, loss, arm)
     if not pairs:
         return None
     levels = [plan.LEVEL * accuracy(plain).max() for _, plain in pairs]
@@ -143,10 +116,10 @@ def compare(runs: plan.Runs, family: str, loss: str, arm: str) -> Comparison | N
         sum(steps_to(one, level) < np.inf for (one, _), level in zip(pairs, levels, strict=True)),
         interval(steps),
         ratio(steps, base),
+        paired_p(steps, base),
         ratio(steps * cost, base),
         float(peaks.mean()),
         interval(peaks - plain_peaks),
-        beyond(family, peaks),
         None if len(FAMILIES[family].paid) == 1 else [step for step in clear_steps if step < np.inf],
     )
 
@@ -157,30 +130,17 @@ def comparisons(runs: plan.Runs) -> list[Comparison]:
     return [found for key in keys if (found := compare(runs, *key))]
 
 
-def seeds_needed(rows: list[Row], family: str) -> float:
-    """Seeds that show a 10 % difference in steps at 5 % with 80 % power, from the spread of paired pilots of MMR."""
-    rates = plan.chosen_rates(rows)
-    pilots = {
-        (row["arm"], row["seed"]): row
-        for row in rows
-        if row["seed"] in plan.PILOT_SEEDS
-        and row["family"] == family
-        and row["learning_rate"] == rates[family, row["arm"]]
-    }
-    variances = []
-    for arm in ("MMR", "MMR, first pick by score"):
-        logs = []
-        for seed in plan.PILOT_SEEDS:
-            level = plan.LEVEL * accuracy(pilots["plain", seed]).max()
-            logs.append(np.log(capped_steps(pilots[arm, seed], level) / capped_steps(pilots["plain", seed], level)))
-        variances.append(np.var(logs, ddof=1))
-    return float(((1.96 + 0.84) / np.log(1 / 0.9)) ** 2 * np.mean(variances))
+def seeds_needed(runs: plan.Runs, family: str) -> float:
+    """Seeds that show 10 % fewer steps of MMR at a power of 80 %, from the spread of the study's own pairs."""
+    pairs = [(*pair, plan.LEVEL * accuracy(pair[1]).max()) for pair in paired(runs, family, "GRPO", "MMR")]
+    ones, others = (np.array([capped_steps(each[at], each[2]) for each in pairs]) for at in (0, 1))
+    return pairs_needed(ones, others, 0.1)
 
 
 def room_gained(runs: plan.Runs, family: str) -> Interval:
     """The part of the room from its start to 1 that a plain run has gained after a third of its steps.
 
-    docs/advice.md: where it is at most 0.21, MMR is likely to help.
+    docs/when.md: where it is at most 0.21, MMR is likely to help.
     """
     parts = []
     for row in runs[family, "GRPO", "plain"].values():
@@ -198,12 +158,14 @@ def page(rows: list[Row]) -> str:
     runs = plan.of_study(rows)
     found = comparisons(runs)
     families = list(dict.fromkeys(each.family for each in found))
+    tested = [each for each in found if each.arm != plain_of(each.arm)]
+    corrected = dict(zip(map(id, tested), holm([each.p for each in tested]), strict=True))
     lines = [HEADER]
     for family in families:
         lines += [f"**{family}**\n", line(COLUMNS), line(["---", "---", *["--:"] * (len(COLUMNS) - 2)])]
-        lines += [*(line(each.cells()) for each in found if each.family == family), ""]
-    needed = ", ".join(f"{seeds_needed(rows, family):.0f} on {family}" for family in plan.PILOTED)
-    lines.append(f"Seeds that a 10 % difference in steps needs, at 5 % and a power of 80 %: {needed}.\n")
+        lines += [*(line(each.cells(corrected.get(id(each), 1.0))) for each in found if each.family == family), ""]
+    needed = ", ".join(f"{seeds_needed(runs, family):.0f} on {family}" for family in families)
+    lines.append(f"Seeds that show 10 % fewer steps of MMR under GRPO, at 5 % and a power of 80 %: {needed}.\n")
     for family in families:
         gained = room_gained(runs, family).text(2)
         lines.append(f"{family}: plain gained {gained} of the room to 1 in a third of its run.\\")

@@ -1,6 +1,6 @@
 """Draw the runs of one family: accuracy, share of the better way, entropy and variety over training, a line per arm.
 
-python -m study.training.curves hidden study/results/training-hidden.png
+python -m study.training.curves crowded DAPO study/results/training-crowded.png
 """
 
 from __future__ import annotations
@@ -39,17 +39,18 @@ def values(row: Row, curve: str) -> np.ndarray:
 
 def main(
     family: Annotated[str, typer.Argument(help="hidden, crowded or single.")],
+    loss: Annotated[str, typer.Argument(help="DAPO, GRPO or Dr. GRPO.")],
     path: Annotated[Path, typer.Argument(help="PNG to write.")],
     results: Annotated[Path, typer.Option(help="JSON Lines that the study wrote.")] = RESULTS,
 ) -> None:
-    """Draw the arms under GRPO's loss, on the seeds of the study."""
+    """Draw the arms under one loss, on the seeds of the study."""
     runs = plan.of_study(results_file(results).rows())
     figure = Figure(figsize=(11, 7), layout="constrained")
     for axes, (title, curve) in zip(figure.subplots(2, 2).flat, panels(family).items(), strict=True):
         for arm, color in zip(MAIN, COLORS, strict=True):
-            rows = list(runs[family, "GRPO", arm.name].values())
+            rows = list(runs[family, loss, arm.name].values())
             if not rows:
-                raise typer.BadParameter(f"{results} has no run of {arm.name!r} on {family!r}")
+                raise typer.BadParameter(f"{results} has no run of {arm.name!r} on {family!r} under {loss!r}")
             steps, drawn = rows[0]["curves"]["step"], np.array([values(row, curve) for row in rows])
             mean, error = drawn.mean(axis=0), drawn.std(axis=0, ddof=1) / len(drawn) ** 0.5
             axes.fill_between(steps, mean - 2 * error, mean + 2 * error, color=color, alpha=0.15, lw=0)
@@ -58,7 +59,9 @@ def main(
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("step")
     figure.axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{family}, GRPO's loss: mean of {len(plan.SEEDS)} seeds, ± 2 standard errors", x=0.01, ha="left")
+    figure.suptitle(
+        f"{family}, loss of {loss}: mean of {len(plan.SEEDS)} seeds, ± 2 standard errors", x=0.01, ha="left"
+    )
     figure.savefig(path, dpi=130)
 
 

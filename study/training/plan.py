@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 from study.results_file import Row
-from study.training.arms import ABLATIONS, LOSSES, MAIN, plain_of
+from study.training.arms import ABLATIONS, ARMS, LOSSES, MAIN, plain_of
 from study.training.problems import FAMILIES
 from study.training.rows import Run, accuracy, steps_to
 
@@ -99,5 +99,5 @@ def study(rows: list[Row]) -> list[Run]:
 
 def quick() -> list[Run]:
     """Two steps of every arm on one family, and of every loss, which show that all of it runs."""
-    losses = [("GRPO", arm) for arm in (*MAIN, *ABLATIONS)] + [(loss, MAIN[1]) for loss in LOSSES if loss != "GRPO"]
-    return [Run("single", loss, arm.name, 1e-4, 0, 2, 2) for loss, arm in losses]
+    losses = [("GRPO", arm) for arm in ARMS] + [(loss, "MMR") for loss in LOSSES if loss != "GRPO"]
+    return [Run("single", loss, arm, 1e-4, 0, 2, 2) for loss, arm in losses]

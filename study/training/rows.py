@@ -22,16 +22,18 @@ class Run(NamedTuple):
     seed: int
     steps: int
     prompts_per_step: int
+    until: float | None = None  # the run ends at the evaluation whose accuracy comes to it
 
 
 def results_file(path: Path) -> ResultsFile:
     """One row per run."""
-    return ResultsFile(path, fields=Run._fields, packages=("trl", "transformers"))
+    needed = tuple(name for name in Run._fields if name not in Run._field_defaults)
+    return ResultsFile(path, fields=needed, packages=("trl", "transformers"))
 
 
 def run_of(row: Row) -> Run:
     """Which run the row is of."""
-    return Run(**{name: row[name] for name in Run._fields})
+    return Run(**{name: row[name] for name in Run._fields if name in row})
 
 
 def accuracy(row: Row) -> np.ndarray:

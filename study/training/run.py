@@ -6,15 +6,16 @@ import logging
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 
 from mmr_kernels.integrations.trl import MMRGRPOConfig, MMRGRPOTrainer
 from study.training import policy
-from study.training.arms import ARMS, LOSSES
+from study.training.arms import ARMS, LOSSES, Arm
 from study.training.checker import Checker
 from study.training.evaluation import Evaluation
 from study.training.problems import FAMILIES, LONGEST_ANSWER, problems
@@ -22,6 +23,7 @@ from study.training.rows import Run
 
 GROUP_SIZE = 8
 EVALUATIONS = 10  # of a run, beside the one at its start
+EVALUATIONS_UNTIL = 30  # of one that ends where it arrives
 #: The values of TRL's log that are kept, at every evaluation.
 LOGGED = ("reward", "entropy", "mmr/lambda", "mmr/similarity_mean", "mmr/equal_reward_groups",
           "mmr/reward_before", "mmr/reward_after", "mmr/reward_advantage_correlation")  # fmt: skip
@@ -38,10 +40,11 @@ class Shuffled(MMRGRPOTrainer):
 
 
 class Recorder(TrainerCallback):
-    """Evaluates every few steps and keeps time: processor seconds of training alone, evaluation taken out."""
+    """Evaluates every few steps, ends a run that has arrived, and keeps time: processor seconds of training alone."""
 
-    def __init__(self, evaluation: Evaluation, checker: Checker, every: int) -> None:
-        self.evaluation, self.checker, self.every = evaluation, checker, every
+    def __init__(self, evaluation: Evaluation, checker: Checker, run: Run) -> None:
+        self.evaluation, self.checker, self.until = evaluation, checker, run.until
+        self.every = max(1, run.steps // (EVALUATIONS if run.until is None else EVALUATIONS_UNTIL))
         self.rows: dict[str, list[Any]] = {name: [] for name in ("step", "shares", "accuracy", "distinct", *LOGGED)}
         self.seconds = 0.0
         self.mark = 0.0
@@ -54,6 +57,8 @@ class Recorder(TrainerCallback):
         if due and logs and "reward" in logs:
             self.seconds += time.process_time() - self.mark
             self.record(kwargs["model"], state.global_step, logs)
+            if self.until is not None and self.rows["accuracy"][-1] >= self.until:
+                control.should_training_stop = True
 
     def record(self, model: Any, step: int, logs: dict[str, float]) -> None:
         shares = self.evaluation.shares(model)
@@ -69,19 +74,39 @@ class Recorder(TrainerCallback):
 
 def train(run: Run) -> dict[str, Any]:
     """The row of one run; the same run gives the same row but for the seconds."""
+    family, arm = FAMILIES[run.family], ARMS[run.arm]
+    names, (training, held_out) = policy.tokenizer(), problems()
+    checker, evaluation = Checker(family, arm.grade, run.seed, GROUP_SIZE), Evaluation(family, held_out, names)
+    return trained(run, arm, policy.start(family), names, training, LONGEST_ANSWER, checker, evaluation)
+
+
+def trained(
+    run: Run,
+    arm: Arm,
+    model: PreTrainedModel,
+    names: PreTrainedTokenizerFast,
+    training: Sequence[Any],
+    longest_answer: int,
+    checker: Any,
+    evaluation: Evaluation,
+) -> dict[str, Any]:
+    """The row of one run of ``model``, which is trained in place.
+
+    Args:
+        training: problems, named tuples with a prompt; their fields are what the checker takes by name.
+        longest_answer: tokens, the end included.
+        checker: the reward function, which counts distinct texts.
+    """
     torch.set_num_threads(1)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    family, arm = FAMILIES[run.family], ARMS[run.arm]
-    names, (training, held_out) = policy.tokenizer(), problems()
-    checker = Checker(family, arm.grade, run.seed, GROUP_SIZE)
-    recorder = Recorder(Evaluation(family, held_out, names), checker, max(1, run.steps // EVALUATIONS))
+    recorder = Recorder(evaluation, checker, run)
     with tempfile.TemporaryDirectory() as folder:
         args = MMRGRPOConfig(
             folder,
             per_device_train_batch_size=GROUP_SIZE * run.prompts_per_step,
             num_generations=GROUP_SIZE,
-            max_completion_length=LONGEST_ANSWER,
+            max_completion_length=longest_answer,
             learning_rate=run.learning_rate,
             lr_scheduler_type="constant",
             max_steps=run.steps,
@@ -97,7 +122,7 @@ def train(run: Run) -> dict[str, Any]:
             **arm.options,
         )
         trainer = (Shuffled if arm.shuffled else MMRGRPOTrainer)(
-            model=policy.start(family),
+            model=model,
             reward_funcs=checker,
             args=args,
             train_dataset=Dataset.from_list([{"prompt": each.prompt, **each._asdict()} for each in training]),

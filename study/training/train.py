@@ -6,6 +6,7 @@ python -m study.training.train study
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,18 +30,14 @@ def runs_of(part: str, rows: list[Row]) -> list[Run]:
     return [run for run in runs if run not in done]
 
 
-def main(
-    part: Annotated[Literal["pilots", "study", "quick"], typer.Argument(help="Which runs.")],
-    results: Annotated[Path, typer.Option(help="JSON Lines, one row per run, added to.")] = RESULTS,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
-) -> None:
-    """Run what is missing, with a bar that says how long it still takes."""
-    results.parent.mkdir(parents=True, exist_ok=True)
+def complete(path: Path, missing: Callable[[list[Row]], list[Run]], workers: int) -> None:
+    """Run what is missing among the rows of the file, with a bar that says how long it still takes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
-        with FileLock(f"{results}.lock", timeout=0):
-            file = results_file(results)
-            runs = runs_of(part, file.rows())
+        with FileLock(f"{path}.lock", timeout=0):
+            file = results_file(path)
+            runs = missing(file.rows())
             with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[last]}")) as progress:
                 task = progress.add_task("training", total=len(runs), last="")
                 # Unlike those of concurrent.futures, loky's workers end after five idle minutes if this one is killed.
@@ -48,7 +45,20 @@ def main(
                     file.append(row)
                     progress.update(task, advance=1, last=f"{row['arm']}: {row['curves']['accuracy'][-1]:.3f}")
     except Timeout:
-        raise typer.BadParameter(f"another study is writing {results}") from None
+        raise typer.BadParameter(f"another study is writing {path}") from None
+
+
+Results = Annotated[Path, typer.Option(help="JSON Lines, one row per run, added to.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")]
+
+
+def main(
+    part: Annotated[Literal["pilots", "study", "quick"], typer.Argument(help="Which runs.")],
+    results: Results = RESULTS,
+    workers: Workers = 2,
+) -> None:
+    """Run what is missing."""
+    complete(results, lambda rows: runs_of(part, rows), workers)
 
 
 if __name__ == "__main__":

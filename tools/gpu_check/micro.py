@@ -1,4 +1,4 @@
-"""What a redesign must know of the card: latencies of single instructions in cycles, bandwidth by number of blocks."""
+"""Figures of the card that a redesign needs: latencies of instructions in cycles, bandwidth by number of blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only a device shows (graphs, streams, threads, captures, ``torch.compile``), as the suite's tests hold it."""
+"""Graphs, streams, threads, captures, ``torch.compile``, which only a device shows, as the suite's tests hold them."""
 
 from __future__ import annotations
 

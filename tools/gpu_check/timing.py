@@ -1,4 +1,4 @@
-"""What a call costs: the device by graph replay over rotating inputs, the host, both until the result is there."""
+"""The cost of a call: the device by graph replay over rotating inputs, the host, both until the result is there."""
 
 from __future__ import annotations
 

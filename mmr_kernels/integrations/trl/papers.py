@@ -25,8 +25,8 @@ class Paper(NamedTuple):
         return {"title": self.title, "id": self.arxiv, "citation": citation}
 
 
-#: A method's name and paper; "none" is the trainer's own.
-PAPERS: dict[str, tuple[str, Paper | None]] = {
+#: Names and papers of the methods that were published.
+PAPERS: dict[str, tuple[str, Paper]] = {
     "mmr": (
         "MMR-GRPO",
         Paper(
@@ -50,7 +50,6 @@ PAPERS: dict[str, tuple[str, Paper | None]] = {
             "Findings of the Association for Computational Linguistics: ACL 2026",
         ),
     ),
-    "share": ("GRPO with shared advantages", None),
     "unique": (
         "Uniqueness-Aware RL",
         Paper(

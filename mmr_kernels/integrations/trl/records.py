@@ -23,8 +23,8 @@ def record(trainer: Any, options: MMROptions) -> None:
     trainer.args = copy.copy(trainer.args)
     trainer.args.__class__ = _with_options(type(trainer.args))
     vars(trainer.args).update(vars(options))
-    if options.mmr_method in PAPERS:
-        trainer._name, paper = PAPERS[options.mmr_method]
+    if options.mmr_method != "none":
+        trainer._name, paper = PAPERS.get(options.mmr_method, (f"GRPO with method {options.mmr_method}", None))
         trainer._paper = {} if paper is None else paper.card()
         tag = trainer._name.lower().replace(" ", "-")
         trainer._tag_names = [*trainer._tag_names, tag]

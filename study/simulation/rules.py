@@ -1,0 +1,62 @@
+"""Can a user tell from the first steps of a plain run whether a method will help? Rules fixed beforehand, and counted.
+
+The thresholds are that of ``SignalDial``, and the one that ``advice.py`` fitted to the settings of its kind by ascent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmr_kernels import SignalDial
+from study.results_file import Row
+from study.simulation.optimisers import OPTIMISERS
+from study.simulation.plain_run import LOGGED, Look
+from study.simulation.random_settings import Ratio
+from study.training.comparisons import line
+
+if TYPE_CHECKING:
+    from study.simulation.methods_page import Page
+
+SIGNAL, GAINED = SignalDial().threshold, 0.21
+ARMS = ("mmr", "share, dial", "entropy 0.1")
+#: Whether an arm helps, they say.
+RULES: dict[str, Callable[[Look], bool]] = {
+    f"e below {SIGNAL:g}": lambda look: look.signal < SIGNAL,
+    f"at most {GAINED} of the room gained": lambda look: look.gained <= GAINED,
+    "both": lambda look: look.signal < SIGNAL and look.gained <= GAINED,
+    "either": lambda look: look.signal < SIGNAL or look.gained <= GAINED,
+}
+
+
+def judged(rows: list[Row], optimiser: str, arm: str) -> tuple[list[Look], np.ndarray]:
+    """Looks at the settings where the arm's effect is clear, and whether it helps there."""
+    looks, helps = [], []
+    for row in rows:
+        ratio = Ratio(*row[optimiser][arm])
+        if ratio.high < 1 or ratio.low > 1:
+            looks.append(Look(*row[optimiser]["plain run"]))
+            helps.append(ratio.ratio < 1)
+    return looks, np.array(helps)
+
+
+def table(page: Page) -> list[str]:
+    """How often each rule is right, one line per rule."""
+    places = [(kind, name, arm) for arm in ARMS for kind in page.kinds for name in OPTIMISERS]
+    found = [judged(page.of_kind(kind), name, arm) for kind, name, arm in places]
+    columns = ["rule: it helps if", *(f"{arm}: {kind}, {name}" for kind, name, arm in places)]
+
+    def shares(right: Callable[[list[Look], np.ndarray], Any]) -> list[str]:
+        return [f"{right(looks, helps):.0%}".replace("%", " %") if len(helps) else "" for looks, helps in found]
+
+    return [
+        f"**Rules on the first {LOGGED} steps of a plain run, over the settings where a method's effect is clear**\n",
+        line(columns), line(["---", *["--:"] * len(places)]),
+        line(["*settings*", *(str(len(helps)) for _, helps in found)]),
+        line(["*always the more frequent answer*", *shares(lambda _, helps: max(np.mean(helps), np.mean(~helps)))]),
+        *(line([name, *shares(lambda looks, helps, rule=rule: np.mean([rule(look) for look in looks] == helps))])  # type: ignore[misc]
+          for name, rule in RULES.items()),
+        "",
+    ]  # fmt: skip

@@ -1,0 +1,111 @@
+"""Numbers on the pages of the study, and on docs/when.md, are those of the rows and of the tables made of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study.results_file import Row
+from study.simulation import advice, map
+from study.simulation.families import FAMILIES
+
+ROOT = Path(__file__).parents[2]
+#: 1.00 (0.99–1.01), 9 % (6 %–13 %) and 300 / 44 % / 1.20: what a table of the study holds.
+FIGURE = re.compile(r"\d+\.\d\d \(\d+\.\d\d–\d+\.\d\d\)|\d+ % \(\d+ %–\d+ %\)|\d+ % / \d+ % / \d+\.\d\d")
+
+
+def page(name: str) -> str:
+    """A page, its lines joined."""
+    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
+
+
+def rows(name: str) -> list[Row]:
+    """Committed rows."""
+    return [json.loads(line) for line in (ROOT / "study/results" / f"{name}.jsonl").open(encoding="utf-8")][1:]
+
+
+@pytest.mark.parametrize("name", ["docs/when.md", "docs/methods.md", "study/simulation.md"])
+def test_figures_with_intervals_stand_in_the_tables(name: str) -> None:
+    tables = "".join(page(f"study/{each}.md") for each in ("methods", "tables", "confirmation"))
+    found = FIGURE.findall(page(name))
+    assert found
+    assert [figure for figure in found if figure not in tables] == []
+
+
+def ratios(some: list[Row], arm: str, section: str, **fields: object) -> list[str]:
+    """Of an arm, family by family, to two digits."""
+    wanted = fields | {"arm": arm, "section": section}
+    return [f"{row['ratio']:.2f}" for row in some if all(row.get(name) == value for name, value in wanted.items())]
+
+
+def of_the_table() -> Iterator[str]:
+    """Whole lines of the first table, and what the list below it says."""
+    some = rows("simulation")
+    arms = {
+        "GRPO": "grpo", "MMR as published": "mmr", "MMR, scope batch": "mmr batch",
+        "the same, other prompts not alike": "mmr batch, prompts apart", 'MMR, first_pick="score"': "score",
+        "the same, diversity 1 → 0": "score, fading", "SMI": "smi", "GRPO + entropy bonus 0.1": "entropy",
+        "MMR, random similarity": "random",
+    }  # fmt: skip
+    of_table = {(row["arm"], row["family"]): row for row in some if row["section"] == "table"}
+    for name, arm in arms.items():
+        cells = []
+        for family in FAMILIES:
+            row = of_table[arm, family]
+            steps = f"{row['median']:.0f} ({row['low']:.0f}–{row['high']:.0f})"
+            cells.append(steps if arm == "grpo" else f"{steps}, ×{row['ratio']:.2f}")
+        yield " | ".join([name, *cells])
+    for name, arm in {"GRPO": "grpo", "MMR": "mmr", '`"score"`': "score", "fading": "score, fading"}.items():
+        yield " | ".join(
+            [f"*predicted*, {name}", *(f"{of_table[arm, family]['predicted']:.0f}" for family in FAMILIES)]
+        )
+    for lam in ("0.7", "0.9"):
+        yield ", ".join(ratios(some, f"lambda {lam}", "ablations"))
+    yield ", ".join(ratios(some, "lambda 0.3", "ablations")[:3])
+    for family in ("rare-best", "one-way"):
+        found = ratios(some, "mmr", "table", family=family) + ratios(some, "mmr", "rates", family=family)
+        yield ", ".join(found[:3])
+    yield "{}, {}, {} and {}".format(*ratios(some, "mmr", "rates", rate=10.0))
+    yield "at most {} (510 of GRPO's 512 runs never arrive), {}, {}, {} and {}".format(*ratios(some, "mmr", "others"))
+    yield "{}, {}, {}; {}".format(*ratios(some, "mmr", "graded rewards")[:4])
+
+
+def of_the_map() -> Iterator[str]:
+    """How often each arm helps and hurts over the map, and how often theory says so."""
+    mmr, score, fading = (map.counts(rows("map"), arm) for arm in map.MAPPED)
+    yield f"MMR as published takes fewer steps at {mmr.fewer} points and more at {mmr.more}"
+    yield f'`"score"` at {score.fewer} and {score.more}; with diversity fading at {fading.fewer} and {fading.more}'
+    yield f"happens at {mmr.headline} of {mmr.points} points"
+    yield f"{mmr.agree} of {mmr.clear} clear points of the map for MMR, at {score.agree} of {score.clear} for"
+    yield f"and at {fading.agree} of {fading.clear} with fading"
+
+
+def of_random_settings() -> Iterator[str]:
+    """Frequencies over the settings that the rules on logs were fitted on."""
+    mmr, score, fading = (advice.shares(rows("advice"), arm) for arm in map.MAPPED)
+    yield f"happens in {mmr[2]}; MMR helps in {mmr[0]} and hurts in {mmr[1]}"
+    yield f"hurts in {score[1]} of the settings, where MMR as published hurts in {mmr[1]}, and helps in {score[0]}"
+    yield f"hurts in {fading[1]} and helps in {fading[0]}"
+
+
+@pytest.mark.parametrize(
+    ("feature", "at_most", "on_the_page"),
+    [
+        (advice.OF_PLAIN, "0.21", "(r − r₀)/(1 − r₀), at most {} → helps | **{:.0%}**"),
+        (advice.OF_COMPLETIONS, "0.09", "in the completions table, at most {} → helps | {:.0%}"),
+    ],
+)
+def test_rules_on_logs(feature: str, at_most: str, on_the_page: str) -> None:
+    some = rows("advice")
+    found = on_the_page.format(at_most, advice.held_out(some, "mmr", feature)).replace("%", " %")
+    assert found in page("study/simulation.md")
+    assert f"<= {at_most}" in advice.threshold(some, "mmr", feature)
+
+
+@pytest.mark.parametrize("claim", [*of_the_table(), *of_the_map(), *of_random_settings()])
+def test_the_page_of_the_simulation_says_what_the_rows_say(claim: str) -> None:
+    assert claim in page("study/simulation.md")

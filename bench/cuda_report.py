@@ -16,13 +16,14 @@ from bench import disassembly
 from mmr_kernels.bench import record
 
 REPORT = Path(__file__).parents[1] / "docs" / "cuda-report.json"
-ELEMENTS = {"f": "float32", "8bfloat16": "bfloat16", "7float16": "float16"}
+ELEMENTS = {"f": "float32", "NS0_4HalfE": "16 bits"}
 
 
 def rows(module: Path) -> list[dict[str, Any]]:
-    """One per kernel and target. ``members`` are as many as a warp holds; ``large`` ones also take any number.
+    """One per kernel and target: for groups of up to 32 ``members``, and for all others.
 
-    ``greedy`` are the greedy loops for scopes that one warp holds: of embeddings, and of similarities as given.
+    ``greedy`` are the loops of one warp, by the members that it holds: of scopes whose S stands in shared memory, and
+    of a round of larger ones, whose candidates are 64.
     """
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -31,31 +32,38 @@ def rows(module: Path) -> list[dict[str, Any]]:
             (target,) = re.findall(r"sm_\d+", cubin.name)
             kernels = [kernel for kernel in disassembly.kernels(cubin) if "mmr_kernel" in kernel.function]
             found += [{"target": target} | _row(kernel) for kernel in kernels]
-    return sorted(found, key=lambda row: (int(row["target"][3:]), row["element"], row["members"], row["large"]))
+    return sorted(found, key=lambda row: (int(row["target"][3:]), row["element"], row["members"] is None))
 
 
 def _row(kernel: disassembly.Kernel) -> dict[str, Any]:
-    named = re.search(r"mmr_kernelI(?:f|NS\d*_(\d*\w+?)E)Li(\d)ELb([01])", kernel.function)
+    named = re.search(r"mmr_kernelI(f|NS0_4HalfE)Li(\d)E", kernel.function)
     assert named is not None, kernel.function
-    # A step of the greedy loop is a reduction over the warp, a vote on who has it, and a score. Spans with more
-    # reductions are no loops: they end with a jump back from code that was moved out of the way.
-    loops = [(loop, disassembly.counts(loop)) for loop in kernel.loops]
-    greedy = [
-        {"instructions": len(loop), "reductions": step["SHFL"] + step["REDUX"], "barriers": step["BAR"]}
-        for loop, step in loops
-        if 1 <= step["SHFL"] + step["REDUX"] <= 5 and step["VOTE"] and step["FFMA"]
-    ]
+    greedy = [found for loop in kernel.loops if (found := _greedy(loop))]
     return {
-        "element": ELEMENTS[named[1] or "f"],
-        "members": 32 * int(named[2]),
-        "large": named[3] == "1",
+        "element": ELEMENTS[named[1]],
+        "members": 32 if named[2] == "1" else None,
         "registers": kernel.registers,
         "stack": kernel.stack,
         "spills": kernel.spills,
         "shared": kernel.shared,
         "instructions": len(kernel.instructions),
         "tensor_products": disassembly.counts(kernel.instructions)["HMMA"],
-        "greedy": greedy,
+        "greedy": sorted(greedy, key=lambda loop: (loop["round"], loop["members"])),
+    }
+
+
+def _greedy(loop: disassembly.Loop) -> dict[str, Any] | None:
+    """A step of a greedy loop, which is two reductions and a score per member of a lane; None for other loops."""
+    found = disassembly.counts(loop)
+    steps, rest = divmod(found["REDUX"], 2) if found["REDUX"] else divmod(found["SHFL"], 10)
+    if steps not in (1, 2) or rest or found["VOTE"] or found["FFMA"] // steps not in (1, 2, 4):
+        return None
+    return {
+        "members": 32 * found["FFMA"] // steps,
+        "round": bool(found["STS"]),
+        "instructions": len(loop) // steps,
+        "cycles": round(disassembly.cycles_per_turn(loop) / steps),
+        "barriers": found["BAR"],
     }
 
 

@@ -16,6 +16,8 @@ from typing import NamedTuple
 #: gpu-check`; docs/figures/gpu/h200-6defdfe.json); the others as public microbenchmarks of Ampere and Hopper have them.
 LATENCY = {"LDG": 288, "LDS": 29, "LDL": 40, "SHFL": 26, "REDUX": 43, "CREDUX": 43, "MUFU": 18, "ISETP": 6, "FSETP": 6}
 DEFAULT_LATENCY = 5
+#: Of a load that finds its line in the multiprocessor's own cache, on an H100 (arXiv 2402.13499); not measured here.
+L1_LATENCY = 40
 #: Cycles the issue slot's pipeline stays taken; the others take one.
 OCCUPIES = dict.fromkeys(("ISETP", "FSETP", "FSEL", "SEL", "FMNMX", "VIMNMX", "VIMNMX3", "LOP3", "SHF", "SHFL"), 2)
 
@@ -104,8 +106,10 @@ def counts(instructions: Iterable[str]) -> Counter[str]:
     return Counter(name(instruction).split(".")[0].replace("CREDUX", "REDUX") for instruction in instructions)
 
 
-def cycles_per_turn(loop: Loop, turns: int = 8) -> float:
-    """Cycles in steady state: one warp issues in order, each instruction once its operands are there."""
+def cycles_per_turn(loop: Loop, turns: int = 8, load: int = LATENCY["LDG"]) -> float:
+    """Cycles in steady state: one warp issues in order, each instruction once its operands are there; ``load``: the
+    latency of a load from global memory."""
+    latency = LATENCY | {"LDG": load}
     ready: Counter[str] = Counter()
     clock = 0
     starts = []
@@ -116,7 +120,7 @@ def cycles_per_turn(loop: Loop, turns: int = 8) -> float:
             reads, writes = _registers(instruction, opcode)
             clock = max([clock, *(ready[register] for register in (*reads, *writes))])
             for register in writes:
-                ready[register] = clock + LATENCY.get(opcode, DEFAULT_LATENCY)
+                ready[register] = clock + latency.get(opcode, DEFAULT_LATENCY)
             clock += OCCUPIES.get(opcode, 1)
     return (starts[-1] - starts[turns // 2]) / (turns - 1 - turns // 2)
 

@@ -48,7 +48,7 @@ def triton_calls(size: int) -> dict[str, Call]:
         "outputs and scratch": lambda: triton_backend.buffers(call, allocate_outputs(call)),
         "arguments": lambda: triton_backend.launch_arguments(call, outputs, *buffers, amd=False),
         "launch by Triton's launcher": lambda: mmr_kernel[(16,)](*given, *constants, **named),
-        "launch by the kept handle": lambda: triton_backend._start(mmr_kernel, (16,), given, constants, options),
+        "launch by the kept handle": lambda: triton_backend._start(mmr_kernel, (16, 1, 1), given, constants, options),
         "backends.triton.run": lambda: triton_backend.run(call),
     }
     return {f"G = {size}: {name}": part for name, part in calls.items()}

@@ -23,6 +23,7 @@ def mmr_advantages(
     group_size: int | None = None,
     group_offsets: Tensor | Sequence[int] | None = None,
     group_ids: Labels | None = None,
+    max_group_size: int | None = None,
     valid: Tensor | None = None,
     labels: Labels | None = None,
     method: Literal["mmr", "smi", "share", "unique", "partition", "dpp", "none"] = "mmr",
@@ -69,6 +70,8 @@ def mmr_advantages(
             checked on the CPU; on another device the caller promises that they are right.
         group_ids: for flat rewards: one label per completion, in any order: an integer tensor, or a sequence or array
             of anything hashable (verl's ``uid``) but None and NaN.
+        max_group_size: no ragged or labelled group has more members. Give it for tensors of offsets or labels on a GPU:
+            only the device knows their sizes, so each group gets room for N otherwise, and the call takes longer.
         valid: bool, like ``rewards``: completions that take part; the others get advantage 0.
         labels: one per completion: an integer tensor, or a sequence or array of anything hashable, such as final
             answers. Completions of one group with one label are a cluster, and methods that count take its members.
@@ -108,9 +111,10 @@ def mmr_advantages(
         TypeError, ValueError: naming the argument, what it got and what it takes.
     """
     return _call(
-        "advantages", return_details, rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid,
-        labels, lam, diversity, method=method, temperature=temperature, first_pick=first_pick, strength=strength,
-        sharpness=sharpness, threshold=threshold, quality=quality, match_scale=match_scale,
+        "advantages", return_details, rewards, embeddings, similarity, group_size, group_offsets, group_ids,
+        max_group_size, valid, labels, lam, diversity, method=method, temperature=temperature,
+        first_pick=first_pick, strength=strength, sharpness=sharpness, threshold=threshold, quality=quality,
+        match_scale=match_scale,
         scope=scope, scale=scale, eps=eps, degenerate=degenerate, normalize=normalize, backend=backend,
     )  # fmt: skip
 
@@ -123,6 +127,7 @@ def mmr_reweight(
     group_size: int | None = None,
     group_offsets: Tensor | Sequence[int] | None = None,
     group_ids: Labels | None = None,
+    max_group_size: int | None = None,
     valid: Tensor | None = None,
     labels: Labels | None = None,
     method: Literal["mmr", "smi", "share", "unique", "partition", "dpp", "none"] = "mmr",
@@ -150,9 +155,10 @@ def mmr_reweight(
     if method in METHODS_THAT_WEIGH:
         raise ValueError(f"method={method!r} weighs advantages and makes no new rewards: call mmr_advantages")
     result = _call(
-        "reweighted", return_details, rewards, embeddings, similarity, group_size, group_offsets, group_ids, valid,
-        labels, lam, diversity, method=method, temperature=temperature, first_pick=first_pick, strength=strength,
-        sharpness=sharpness, threshold=threshold, quality=quality, match_scale=match_scale,
+        "reweighted", return_details, rewards, embeddings, similarity, group_size, group_offsets, group_ids,
+        max_group_size, valid, labels, lam, diversity, method=method, temperature=temperature,
+        first_pick=first_pick, strength=strength, sharpness=sharpness, threshold=threshold, quality=quality,
+        match_scale=match_scale,
         scope=scope, scale="none", normalize=normalize, backend=backend,
     )  # fmt: skip
     return MMRResult(None, *result[1:]) if isinstance(result, MMRResult) else result
@@ -167,6 +173,7 @@ def _call(
     group_size: int | None,
     group_offsets: Tensor | Sequence[int] | None,
     group_ids: Labels | None,
+    max_group_size: int | None,
     valid: Tensor | None,
     labels: Labels | None,
     lam: float | Tensor | str,
@@ -186,15 +193,17 @@ def _call(
     options["diversity"] = None if isinstance(diversity, Tensor) else diversity
     options["outputs"] = "details" if return_details else only
     packed = check_and_pack(**options) if torch.compiler.is_dynamo_compiling() else pack(options)
-    groups = lay_out(rewards, group_size, group_offsets, group_ids)
-    size, offsets, order, group_of = groups
+    groups = lay_out(rewards, group_size, group_offsets, group_ids, max_group_size)
+    size, offsets, order, group_of, largest = groups
     lams = _per_scope("lam", lam, rewards, groups) if isinstance(lam, Tensor) else None
     dials = _per_scope("diversity", diversity, rewards, groups) if isinstance(diversity, Tensor) else None
     numbers = None if labels is None else clusters(rewards, labels, groups, options["scope"] == "batch")
     if not return_details:
-        return ops.mmr(rewards, embeddings, packed, size, similarity, valid, offsets, order, lams, numbers, dials)
+        return ops.mmr(
+            rewards, embeddings, packed, size, similarity, valid, offsets, order, lams, numbers, dials, largest
+        )
     advantages, reweighted, rank, max_similarity, lam_used, signal = ops.mmr_details(
-        rewards, embeddings, packed, size, similarity, valid, offsets, order, lams, numbers, dials
+        rewards, embeddings, packed, size, similarity, valid, offsets, order, lams, numbers, dials, largest
     )
     if group_of is not None and options["scope"] == "group":
         lam_used = lam_used[group_of]

@@ -87,6 +87,15 @@ def check_offsets(group_offsets: Tensor, rewards: Tensor) -> None:
     check_device("group_offsets", group_offsets, rewards)
 
 
+def check_bound(max_group_size: int, largest: int) -> int:
+    """What is known of the groups' sizes: ``largest``, else the caller's bound; each is 0 where it isn't known."""
+    if max_group_size and max_group_size < largest:
+        raise ValueError(
+            f"max_group_size must be at least the size of the largest group, {largest}; got {max_group_size}"
+        )
+    return largest or max_group_size
+
+
 @functools.cache
 def warn_of_groups_of_one() -> None:
     """Once per process."""
@@ -119,7 +128,7 @@ def check_problem(problem: Problem) -> None:
     """
     (
         rewards, embeddings, num_groups, group_size, options, similarity, valid, group_offsets, order, lam, labels,
-        diversity, _,
+        diversity, _, max_group_size,
     ) = problem  # fmt: skip
     if embeddings is not None:
         check_embeddings(embeddings, rewards)
@@ -140,6 +149,8 @@ def check_problem(problem: Problem) -> None:
     check_clusters(options, labels is not None)
     if group_offsets is None and (group_size < 0 or num_groups * group_size != rewards.numel()):
         raise ValueError(f"group_size must divide the number of completions, {rewards.numel()}; got {group_size}")
+    if max_group_size < 0:
+        raise ValueError(f"max_group_size must not be negative, got {max_group_size}")
     if order is not None:
         check_dtype("order", order, (torch.int64,))
         if order.shape != (rewards.numel(),) or group_offsets is None:

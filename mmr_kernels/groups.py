@@ -6,7 +6,9 @@ The form is made on the device of the rewards without reading a value, so it cos
 
 from __future__ import annotations
 
+import itertools
 import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ class Groups(NamedTuple):
     group_offsets: Tensor | None = None
     order: Tensor | None = None
     group_of: Tensor | None = None  # (N,) int64: the group of each completion, for labelled groups
+    max_group_size: int = 0
 
 
 def lay_out(
@@ -35,6 +38,7 @@ def lay_out(
     group_size: int | None,
     group_offsets: Tensor | Sequence[int] | None,
     group_ids: Labels | None,
+    max_group_size: int | None = None,
 ) -> Groups:
     """Bring the caller's layout to the normal form.
 
@@ -42,8 +46,10 @@ def lay_out(
         ValueError, TypeError: naming the argument, what it got and what it takes.
     """
     shape = rewards.shape
+    bound = 0 if max_group_size is None else _size("max_group_size", max_group_size)
     if len(shape) == 2:
         if group_size is None and group_offsets is None and group_ids is None:
+            checks.check_bound(bound, shape[1])
             return Groups(shape[1])
         for name, given in (
             ("group_size", group_size),
@@ -62,40 +68,50 @@ def lay_out(
             f"rewards of shape ({count},) need exactly one of group_size, group_offsets, group_ids; got {given_count}"
         )
     if group_size is not None:
-        return _uniform(count, group_size)
+        return _uniform(count, _size("group_size", group_size), bound)
     if group_offsets is not None:
-        return _ragged(rewards, group_offsets)
+        return _ragged(rewards, group_offsets, bound)
     assert group_ids is not None
-    return _labelled(rewards, group_ids)
+    return _labelled(rewards, group_ids, bound)
 
 
-def _uniform(count: int, group_size: int) -> Groups:
-    group_size = group_size if isinstance(group_size, INTEGERS) else plain(group_size)
-    if isinstance(group_size, bool) or not isinstance(group_size, INTEGERS):
-        raise TypeError(f"group_size must be an int, got {type(group_size).__name__}")
-    if group_size < 1:
-        raise ValueError(f"group_size must be at least 1, got {group_size}")
+def _size(name: str, size: int) -> int:
+    size = size if isinstance(size, INTEGERS) else plain(size)
+    if isinstance(size, bool) or not isinstance(size, INTEGERS):
+        raise TypeError(f"{name} must be an int, got {type(size).__name__}")
+    if size < 1:
+        raise ValueError(f"{name} must be at least 1, got {size}")
+    return size
+
+
+def _uniform(count: int, group_size: int, bound: int) -> Groups:
     if count % group_size:
         raise ValueError(f"group_size must divide the number of completions, {count}; got {group_size}")
+    checks.check_bound(bound, group_size)
     return Groups(group_size)
 
 
-def _ragged(rewards: Tensor, group_offsets: Tensor | Sequence[int]) -> Groups:
-    offsets = _values("group_offsets", group_offsets, "an integer tensor or a sequence of ints")
-    if not isinstance(offsets, Tensor):
+def _ragged(rewards: Tensor, group_offsets: Tensor | Sequence[int], bound: int) -> Groups:
+    listed = _values("group_offsets", group_offsets, "an integer tensor or a sequence of ints")
+    if isinstance(listed, Tensor):
+        offsets = listed
+    else:
         try:
-            offsets = torch.tensor(offsets, dtype=None if offsets else torch.int64)
+            offsets = torch.tensor(listed, dtype=None if listed else torch.int64)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
                 f"group_offsets must be an integer tensor or a sequence of ints, got {reprlib.repr(group_offsets)}"
             ) from error
+        if not offsets.is_floating_point():
+            largest = max([0, *(end - first for first, end in itertools.pairwise(listed))])
+            bound = checks.check_bound(bound, largest)
         offsets = offsets.to(rewards.device, non_blocking=True)
-    return Groups(0, offsets)
+    return Groups(0, offsets, max_group_size=bound)
 
 
-def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
+def _labelled(rewards: Tensor, group_ids: Labels, bound: int) -> Groups:
     count = rewards.shape[0]
-    labels = _integers("group_ids", group_ids, rewards)
+    labels, largest = _integers("group_ids", group_ids, rewards)
     order = torch.argsort(labels, stable=True)
     ordered = labels[order]
     starts = torch.ones_like(order)
@@ -103,7 +119,7 @@ def _labelled(rewards: Tensor, group_ids: Labels) -> Groups:
     group_in_order = starts.cumsum(0) - 1
     offsets = torch.searchsorted(group_in_order, torch.arange(count + 1, device=rewards.device))
     group_of = torch.empty_like(order).scatter_(0, order, group_in_order)
-    return Groups(0, offsets, order, group_of)
+    return Groups(0, offsets, order, group_of, checks.check_bound(bound, largest))
 
 
 def clusters(rewards: Tensor, labels: Labels, groups: Groups, across_groups: bool) -> Tensor:
@@ -115,7 +131,7 @@ def clusters(rewards: Tensor, labels: Labels, groups: Groups, across_groups: boo
     if rewards.dim() == 2:
         labels = _without_rows(labels, rewards.shape)
     count = rewards.numel()
-    numbers = _integers("labels", labels, rewards).reshape(-1).to(torch.int64)
+    numbers = _integers("labels", labels, rewards)[0].reshape(-1).to(torch.int64)
     if across_groups:
         if groups.group_offsets is not None:  # read here, before the op checks them
             checks.check_offsets(groups.group_offsets, rewards)
@@ -147,18 +163,21 @@ def group_of(count: int, groups: Groups, device: torch.device) -> Tensor:
     return group if groups.order is None else torch.empty_like(group).scatter_(0, groups.order, group)
 
 
-def _integers(name: str, labels: Labels, rewards: Tensor) -> Tensor:
-    """Labels as integers on the device of the rewards, in their shape or flat."""
-    numbers = _values(name, labels, "an integer tensor or a sequence of hashable labels, one per completion")
+def _integers(name: str, labels: Labels, rewards: Tensor) -> tuple[Tensor, int]:
+    """Labels as integers on the device of the rewards, in their shape or flat; how many share one at most, 0 where
+    a tensor holds them."""
+    numbers, most = _values(name, labels, "an integer tensor or a sequence of hashable labels, one per completion"), 0
     if not isinstance(numbers, Tensor):
-        numbers = _numbered(name, numbers).to(rewards.device, non_blocking=True)
+        listed = _numbered(name, numbers)
+        most = max([0, *Counter(listed).values()])
+        numbers = torch.tensor(listed, dtype=torch.int64).to(rewards.device, non_blocking=True)
     checks.check_dtype(name, numbers, (*checks.INTEGER_DTYPES, torch.bool))
     shape, flat = tuple(rewards.shape), (rewards.numel(),)
     if numbers.shape not in (shape, flat):
         takes = f"{shape}" if shape == flat else f"{shape}, or {flat}"
         raise ValueError(f"{name} must have the shape of rewards, {takes}; got {tuple(numbers.shape)}")
     checks.check_device(name, numbers, rewards)
-    return numbers
+    return numbers, most
 
 
 def _values(name: str, given: Any, takes: str) -> Tensor | list[Any]:
@@ -178,7 +197,7 @@ def _values(name: str, given: Any, takes: str) -> Tensor | list[Any]:
     return [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
 
 
-def _numbered(name: str, labels: list[Any]) -> Tensor:
+def _numbered(name: str, labels: list[Any]) -> list[int]:
     """Equal labels as equal numbers."""
     codes: dict[object, int] = {}
     try:
@@ -192,7 +211,7 @@ def _numbered(name: str, labels: list[Any]) -> Tensor:
             )
     if name == "group_ids" and len(codes) == len(labels) > 1 and not torch.compiler.is_dynamo_compiling():
         checks.warn_of_groups_of_one()
-    return torch.tensor(numbers, dtype=torch.int64)
+    return numbers
 
 
 def _is_nan(label: Any) -> bool:

@@ -12,14 +12,6 @@ from mmr_kernels.problem import Problem
 SMALL = 4096
 
 
-def largest_scope(problem: Problem) -> int:
-    """Its members: read from the offsets on the CPU, where that is free; elsewhere the most that there can be."""
-    offsets = problem.group_offsets
-    if problem.options.scope == "group" and offsets is not None and offsets.is_cpu and problem.num_groups:
-        return int(offsets.diff().max())
-    return problem.max_scope_size
-
-
 def check_room(problem: Problem, padded: bool = False) -> None:
     """For the largest scope; or, ``padded``, for all scopes at its size or one over all completions, what is less.
 
@@ -29,7 +21,7 @@ def check_room(problem: Problem, padded: bool = False) -> None:
     count = problem.num_completions
     if count <= SMALL or not problem.needs_similarity:
         return
-    blocks, members = 1, largest_scope(problem)
+    blocks, members = 1, problem.largest_scope
     if padded:
         blocks, members = min((problem.num_scopes, members), (1, count), key=lambda each: each[0] * each[1] ** 2)
     check_room_for(members, problem.rewards.device, blocks)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmr_kernels import backends
-from mmr_kernels.checks import check_offsets, check_problem, check_rewards, warn_of_groups_of_one
+from mmr_kernels.checks import check_bound, check_offsets, check_problem, check_rewards, warn_of_groups_of_one
 from mmr_kernels.groups import Groups, group_of
 from mmr_kernels.options import completed, unpack
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
@@ -21,7 +21,8 @@ from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 _library = torch.library.Library("mmr_kernels", "DEF")  # type: ignore[no-untyped-call]
 _ARGUMENTS = (
     "(Tensor rewards, Tensor? embeddings, str options, SymInt group_size, Tensor? similarity, Tensor? valid,"
-    " Tensor? group_offsets, Tensor? order, Tensor? lam, Tensor? labels=None, Tensor? diversity=None)"
+    " Tensor? group_offsets, Tensor? order, Tensor? lam, Tensor? labels=None, Tensor? diversity=None,"
+    " SymInt max_group_size=0)"
 )
 _library.define(f"mmr{_ARGUMENTS} -> Tensor")  # type: ignore[no-untyped-call]
 # Six results and not a list of them, which costs a call 0.5 µs.
@@ -36,10 +37,11 @@ mmr: Callable[..., Tensor] = torch.ops.mmr_kernels.mmr.default
 mmr_details: Callable[..., tuple[Tensor, ...]] = torch.ops.mmr_kernels.mmr.details
 
 
-def _check_values(problem: Problem) -> None:
-    """Check values: read for CPU tensors, never for a device's (that would be a sync)."""
+def _with_checked_values(problem: Problem) -> Problem:
+    """Check values, and take the size of the largest group from them: read for CPU tensors, never for a device's (that
+    would be a sync)."""
     if problem.rewards.device.type != "cpu":
-        return
+        return problem
     offsets, order, count = problem.group_offsets, problem.order, problem.num_completions
     if offsets is not None:
         sizes = offsets.diff()
@@ -48,13 +50,16 @@ def _check_values(problem: Problem) -> None:
                 f"group_offsets must start at 0, never descend and end at the number of completions, {count};"
                 f" got {_abbreviated(offsets)}"
             )
-        if order is not None and count > 1 and bool((sizes < 2).all()):
+        largest = int(sizes.max()) if len(sizes) else 0
+        if order is not None and largest < 2 <= count:
             warn_of_groups_of_one()
+        problem = problem._replace(max_group_size=check_bound(problem.max_group_size, largest))
     if order is not None and bool(((order < 0) | (order >= count)).any()):
         raise ValueError(f"order must lie in [0, {count}), got {_abbreviated(order)}")
     for name, numbers in (("lam", problem.lam), ("diversity", problem.diversity)):
         if numbers is not None and not bool(((numbers >= 0) & (numbers <= 1)).all()):
             raise ValueError(f"{name} must lie in [0, 1], got {_abbreviated(numbers)}")
+    return problem
 
 
 def _abbreviated(values: Tensor) -> str:
@@ -74,6 +79,7 @@ def _problem(
     lam: Tensor | None,
     labels: Tensor | None = None,
     diversity: Tensor | None = None,
+    max_group_size: int = 0,
 ) -> Problem:
     """The problem, in the dtypes and the contiguous memory that ``Problem`` promises.
 
@@ -92,7 +98,7 @@ def _problem(
         num_groups = rewards.shape[0] // group_size if group_size > 0 else 0
     problem = Problem(
         rewards, embeddings, num_groups, group_size, completed(unpack(packed_options)), similarity, valid,
-        group_offsets, order, lam, labels, diversity,
+        group_offsets, order, lam, labels, diversity, None, max_group_size,
     )  # fmt: skip
     check_problem(problem)
     if embeddings is not None and not embeddings.is_contiguous():
@@ -120,7 +126,7 @@ def _as(dtype: torch.dtype, tensor: Tensor | None) -> Tensor | None:
 def _outputs(*arguments: Any) -> MMRResult:
     problem = _problem(*arguments)
     if problem.group_offsets is not None or problem.lam is not None or problem.diversity is not None:
-        _check_values(problem)
+        problem = _with_checked_values(problem)
     outputs: MMRResult = backends.resolve(problem.options.backend, problem).run(problem)
     return outputs
 

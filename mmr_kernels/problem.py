@@ -35,6 +35,7 @@ class Problem(NamedTuple):
     labels: Tensor | None = None  # (N,), int64: members of a scope with one label are one cluster
     diversity: Tensor | None = None  # (1,) or (num_scopes,), float32, instead of the option
     group_of: Tensor | None = None  # (N,), int64: the group of each completion; where a scope of several has a signal
+    max_group_size: int = 0  # of ragged groups: no group has more members; 0 where the host doesn't know
 
     @property
     def method_needs_similarity(self) -> bool:
@@ -64,10 +65,20 @@ class Problem(NamedTuple):
 
     @property
     def max_scope_size(self) -> int:
-        """The most members a scope can have, as far as the host knows without reading a tensor."""
+        """The same from sizes alone, whatever ``max_group_size`` says."""
         if self.options.scope == "batch" or self.group_size == 0:
             return self.num_completions
         return self.group_size
+
+    @property
+    def largest_group(self) -> int:
+        """The most members of a group, as far as the host knows: of ragged ones ``max_group_size``, else N."""
+        return self.group_size or min(self.max_group_size or self.num_completions, self.num_completions)
+
+    @property
+    def largest_scope(self) -> int:
+        """The most members of a scope, as far as the host knows."""
+        return self.num_completions if self.options.scope == "batch" else self.largest_group
 
     @property
     def dim(self) -> int:

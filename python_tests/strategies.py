@@ -36,13 +36,15 @@ def layouts(draw: st.DrawFn, rng: np.random.Generator, stretch: int) -> tuple[st
         groups = np.arange(num_groups * size).reshape(num_groups, size).tolist()
         return kind, groups, {} if kind == "2d" else {"group_size": size}
     sizes = [size * stretch for size in draw(st.lists(st.integers(0, 12), min_size=1, max_size=5))]
+    bound = draw(st.sampled_from([None, 0, 30]))
+    known = {} if bound is None else {"max_group_size": max(1, *sizes) + bound}
     offsets = np.cumsum([0, *sizes])
     groups = [list(range(start, stop)) for start, stop in itertools.pairwise(offsets)]
     if kind == "offsets":
         dtype = draw(st.sampled_from([torch.int64, torch.int32]))
-        return kind, groups, {"group_offsets": torch.tensor(offsets, dtype=dtype)}
+        return kind, groups, {"group_offsets": torch.tensor(offsets, dtype=dtype), **known}
     if kind == "offsets_list":
-        return kind, groups, {"group_offsets": offsets.tolist()}
+        return kind, groups, {"group_offsets": offsets.tolist(), **known}
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     groups = [np.flatnonzero(labels == label).tolist() for label in range(len(sizes)) if sizes[label]]
     names = rng.permutation(50)[: len(sizes)] - 10
@@ -51,7 +53,7 @@ def layouts(draw: st.DrawFn, rng: np.random.Generator, stretch: int) -> tuple[st
         ids = torch.from_numpy(ids)
     elif kind == "ids_str":
         ids = [f"uid-{name}" for name in ids]
-    return kind, groups, {"group_ids": ids}
+    return kind, groups, {"group_ids": ids, **known}
 
 
 @st.composite

@@ -20,6 +20,9 @@ BLOCKS = torch.rand(2, 3, 3)
 FLAT: dict[str, Any] = {"rewards": REWARDS, "embeddings": EMBEDDINGS, "group_size": 3}
 SQUARE: dict[str, Any] = {"rewards": REWARDS.reshape(2, 3), "embeddings": EMBEDDINGS.reshape(2, 3, 4)}
 META = {"device": "meta"}
+TWO = torch.tensor([0, 0, 1, 1, 1, 1])
+OFFSETS: dict[str, Any] = {"group_size": None, "group_offsets": torch.tensor([0, 2, 6])}
+IDS: dict[str, Any] = {"group_size": None, "group_ids": TWO.tolist()}
 with warnings.catch_warnings(action="ignore"):
     QUANTISED = torch.quantize_per_tensor(REWARDS, 0.1, 0, torch.quint8)
 
@@ -49,6 +52,12 @@ WRONG_VALUES: list[tuple[str, str, dict[str, Any]]] = [
     ("group_size that doesn't divide", "group_size", {"group_size": 4}),
     ("group_size 0", "group_size", {"group_size": 0}),
     ("negative group_size", "group_size", {"group_size": -3}),
+    ("a bound below group_size", "max_group_size", {"max_group_size": 2}),
+    ("a bound below the offsets' groups", "max_group_size", {**OFFSETS, "max_group_size": 3}),
+    ("a bound below a list's groups", "max_group_size", {**OFFSETS, "group_offsets": [0, 2, 6], "max_group_size": 3}),
+    ("a bound below labelled groups", "max_group_size", {**IDS, "max_group_size": 3}),
+    ("a bound below groups of a tensor's labels", "max_group_size", {**IDS, "group_ids": TWO, "max_group_size": 3}),
+    ("a bound of 0", "max_group_size", {**OFFSETS, "max_group_size": 0}),
     ("offsets that descend", "group_offsets", {"group_size": None, "group_offsets": [0, 4, 2, 6]}),
     ("offsets that start late", "group_offsets", {"group_size": None, "group_offsets": [1, 6]}),
     ("offsets that start below 0", "group_offsets", {"group_size": None, "group_offsets": [-1, 6]}),
@@ -145,6 +154,7 @@ WRONG_TYPES: list[tuple[str, str, dict[str, Any]]] = [
     ("integer valid", "valid", {"valid": torch.ones(6, dtype=torch.int64)}),
     ("valid as a list", "valid", {"valid": [True] * 6}),
     ("bool group_size", "group_size", {"group_size": True}),
+    ("a bound of floats", "max_group_size", {**OFFSETS, "max_group_size": 4.0}),
     ("float group_size", "group_size", {"group_size": 3.0}),
     ("float offsets", "group_offsets", {"group_size": None, "group_offsets": torch.tensor([0.0, 6.0])}),
     ("a list of float offsets", "group_offsets", {"group_size": None, "group_offsets": [0.0, 6.0]}),

@@ -136,13 +136,15 @@ def test_lambda_per_group_follows_the_labels(backend: str, device: torch.device)
     torch.testing.assert_close(expected.lam.cpu(), lams, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [list, torch.tensor], ids=["list", "tensor"])
-def test_labels_of_which_none_comes_twice_are_warned_of_once(kind: Any, recwarn: pytest.WarningsRecorder) -> None:
-    """Every advantage is 0 then: trainings were lost so."""
+@pytest.mark.parametrize(("kind", "where"), [(list, "cpu"), (torch.tensor, "cpu"), (list, "meta")])
+def test_labels_of_which_none_comes_twice_are_warned_of_once(
+    kind: Any, where: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Every advantage is 0 then: trainings were lost so. On another device than the CPU the host knows a list alone."""
     checks.warn_of_groups_of_one.cache_clear()
     for ids in (range(3), [0, 1, 1], range(3)):
-        mmr_advantages(torch.rand(3), torch.rand(3, 2), group_ids=kind(ids))
-    mmr_advantages(torch.rand(1), torch.rand(1, 2), group_ids=kind([0]))
+        mmr_advantages(torch.rand(3, device=where), torch.rand(3, 2, device=where), group_ids=kind(ids))
+    mmr_advantages(torch.rand(1, device=where), torch.rand(1, 2, device=where), group_ids=kind([0]))
     assert [str(each.message) for each in recwarn] == [
         "group_ids holds no label twice, and the only member of a group gets advantage 0"
     ]

@@ -15,6 +15,9 @@ from strategies import cases
 from tolerance import CONTRACT, FLOAT64, ROUNDING, TIMES_PLAIN
 
 from mmr_kernels import MMRResult, mmr_advantages, reference
+from mmr_kernels.backends import BACKENDS
+from mmr_kernels.options import Options, completed
+from mmr_kernels.problem import Problem
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -68,6 +71,28 @@ def test_a_ragged_group_does_not_depend_on_the_others(
     together = mmr_advantages(rewards, embeddings, group_offsets=[0, 5, 5, 38, 60], **options)
     alone = mmr_advantages(rewards[:5], embeddings[:5], group_offsets=[0, 5], **options)
     same_bits(alone, MMRResult(*(field[:5] for field in together[:4]), together.lam[:1], together.signal[:1]))
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "share", "diversity": 0.5}, {"method": "dpp"}], ids=str)
+@pytest.mark.parametrize(("size", "dtype"), [(12, torch.float16), (40, torch.float32)])
+def test_a_ragged_group_does_not_depend_on_how_large_others_may_be(
+    backend: str, device: torch.device, size: int, dtype: torch.dtype, options: dict[str, Any]
+) -> None:
+    """On a GPU that is the room it gets: however much, the order of sums stays."""
+    if backend == "torch":
+        pytest.skip("backend 'torch' pads ragged groups to the longest, and the order of torch's sums follows that")
+    rewards, embeddings = (tensor.to(device) for tensor in random_inputs(128))
+    problem = Problem(
+        rewards, embeddings.to(dtype), 1, 0, completed(Options(outputs="details", **options)),
+        group_offsets=torch.tensor([0, size], device=device),
+    )  # fmt: skip
+    exact, *roomier = [
+        BACKENDS[backend].run(problem._replace(max_group_size=bound)) for bound in (size, 2 * size, 0)
+    ]  # fmt: skip
+    for result in roomier:
+        for one, other in zip(exact[:4], result[:4], strict=True):
+            assert torch.equal(one[:size], other[:size])
+        assert torch.equal(exact.signal, result.signal)
 
 
 @pytest.mark.parametrize("options", [*OPTIONS, {"scale": "batch", "lam": "relative_std"}], ids=str)

@@ -119,7 +119,7 @@ MMR_DEVICE void write_outputs(const Problem &p, const Buffers &buffers, const Me
     const float divisor = group_divisor(p, group, members.count, 0);
 #pragma unroll
     for (int k = 0; k < P; ++k) {
-        const int i = lane_index() + 32 * k;
+        const int i = member<P>(k);
         if (i >= range.count) continue;
         const int64_t row = range.row(i);
         const bool valid = members.valid[k];
@@ -139,7 +139,7 @@ MMR_DEVICE void finish(const Problem &p, const Buffers &buffers, Members<P> &mem
     if (buffers.counts) {
 #pragma unroll
         for (int k = 0; k < P; ++k)
-            if (members.valid[k]) buffers.counts.store(range.row(lane_index() + 32 * k), n[k]);
+            if (members.valid[k]) buffers.counts.store(range.row(member<P>(k)), n[k]);
     }
     write_outputs<P>(p, buffers, members, range, advantages, [&](float (&advantage)[P], Moments &group) {
         if (!p.weighs()) return;
@@ -200,10 +200,11 @@ MMR_DEVICE float deviation_of_batch(const Problem &p, const Buffers &buffers, co
 
 // All groups, by one block, where that had to wait for all r'. Not inlined: few calls need it, and it would be half of
 // the code that all of them load.
-MMR_DEVICE_CALL void all_advantages(const Problem &p, const Work &work, const Shared<float> slots) {
+MMR_DEVICE_CALL void all_advantages(const Problem &p, const Work &work) {
+    MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     __syncthreads();
-    const float batch_deviation = p.scale == Scale::batch ? deviation_of_batch(p, buffers, slots) : 0;
+    const float batch_deviation = p.scale == Scale::batch ? deviation_of_batch(p, buffers, notes) : 0;
     __syncthreads();  // r' may stand where advantages go
     for (int64_t group = warp_index(); group < p.num_groups; group += block_warps)
         group_advantages(p, buffers, range_of_group(p, buffers, group), group, batch_deviation);

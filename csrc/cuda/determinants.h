@@ -7,16 +7,18 @@
 namespace mmr {
 namespace {
 
-// Of `size` members; the rooms hold one number for each. matrix.load(i, j) for j ≤ i is S at first.
-template <class Matrix, class Room>
+// S in `memory`, one row after the other, which in the end has the inverse in its lower triangle.
+template <class Memory>
 struct Determinants {
     const Problem &p;
     const Buffers &buffers;
     const Range &range;
-    Matrix matrix;
-    Room factor, most, row;  // most: 1 + L_ii, the largest that a pivot can be
-    int64_t scope;
+    Memory memory;
+    int64_t stride;
+    Memory factor, most, row;  // most: 1 + L_ii, the largest that a pivot can be
 
+    MMR_DEVICE float load(int i, int j) const { return memory.load(i * stride + j); }
+    MMR_DEVICE void store(int i, int j, float value) const { memory.store(i * stride + j, value); }
     MMR_DEVICE int size() const { return static_cast<int>(range.count); }
 
     // I + L, where L_ij = factor_i S_ij factor_j; a factor of 0 leaves a row of I.
@@ -35,12 +37,10 @@ struct Determinants {
             for (int j = lane_index(); j <= i; j += 32) {
                 float value = i == j ? 1 : 0;
                 if (factor.load(i) != 0 && factor.load(j) != 0) {
-                    const float similarity = p.similarity ? (buffers.given_similarity(scope, size(), i, j) +
-                                                             buffers.given_similarity(scope, size(), j, i)) / 2
-                                                          : matrix.load(i, j);
+                    const float similarity = 0.5f * load(i, j) + 0.5f * load(j, i);  // one that is given may not be symmetric
                     value += scale * factor.load(i) * similarity * factor.load(j);
                 }
-                matrix.store(i, j, value);
+                store(i, j, value);
                 if (i == j) most.store(i, fmaxf(value, 1));
             }
         __syncthreads();
@@ -49,7 +49,7 @@ struct Determinants {
     // Brings the k-th row and column to their negative inverse.
     MMR_DEVICE void sweep(int k) const {
         for (int i = thread_index(); i < size(); i += block_threads)
-            row.store(i, i >= k ? matrix.load(i, k) : matrix.load(k, i));
+            row.store(i, i >= k ? load(i, k) : load(k, i));
         __syncthreads();
         const float pivot = fmaxf(row.load(k), 1);
         for (int first = 0; first < size(); first += 32) {
@@ -59,8 +59,8 @@ struct Determinants {
             for (int i = first + warp_index(); i < size(); i += block_warps) {
                 if (j > i) continue;
                 const float of_row = row.load(i);
-                matrix.store(i, j, i == k ? divided : j == k ? of_row / pivot
-                                                             : fmaf(-of_row, divided, matrix.load(i, j)));
+                store(i, j, i == k ? divided : j == k ? of_row / pivot
+                                                             : fmaf(-of_row, divided, load(i, j)));
             }
         }
         __syncthreads();
@@ -77,40 +77,26 @@ struct Determinants {
     // given L is not positive semidefinite.
     MMR_DEVICE float gain(int i) const {
         if (i >= size() || factor.load(i) == 0) return 0;
-        const float inverse = -matrix.load(i, i);
+        const float inverse = -load(i, i);
         return -logf(inverse <= 1 ? fmaxf(inverse, 1 / most.load(i)) : 1);
     }
 };
 
-struct PackedTriangle {
-    const Shared<float> &memory;
-    MMR_DEVICE float load(int i, int j) const { return memory.load(triangle_index(i, j)); }
-    MMR_DEVICE void store(int i, int j, float value) const { memory.store(triangle_index(i, j), value); }
-};
-
-struct Square {
-    const Global<float> &memory;
-    int64_t side;
-    MMR_DEVICE float load(int i, int j) const { return memory.load(i * side + j); }
-    MMR_DEVICE void store(int i, int j, float value) const { memory.store(i * side + j, value); }
-};
-
 // Sections 4 and 5 of one scope of at most 32 P members, by the block.
 template <int P>
-MMR_DEVICE_CALL void determinants(const Problem &p, const Work &work, const Shared<float> memory, int64_t scope,
-                                  bool advantages) {
-    constexpr int room = stage_words - 3 * 128;  // past the triangle
-    static_assert(room >= 128 * 129 / 2);
+MMR_DEVICE_CALL void determinants(const Problem &p, const Work &work, int64_t scope, bool advantages) {
+    MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
-    const Determinants<PackedTriangle, Shared<float>> all{
-        p, buffers, range, {memory}, memory.from(room), memory.from(room + 128), memory.from(room + 256), scope};
+    const int size = static_cast<int>(range.count);
+    const Determinants<Shared<float>> all{p, buffers, range, memory, Square(memory, size).stride,
+                                          notes, notes.from(most_small), notes.from(2 * most_small)};
     all.run();
     if (warp_index() != block_warps - 1) return;
-    Members<P> members(buffers, range, true);
+    Members<P> members(notes, size);
 #pragma unroll
     for (int k = 0; k < P; ++k)
-        members.new_reward[k] = new_reward(p, members.reward[k], all.gain(lane_index() + 32 * k), members.count);
+        members.new_reward[k] = new_reward(p, members.reward[k], all.gain(member<P>(k)), members.count);
     const float n[P] = {};
     finish<P>(p, buffers, members, range, scope, n, advantages);
 }

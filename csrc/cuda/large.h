@@ -1,7 +1,8 @@
-// Scopes of more members than one warp holds: the whole block, with state in global memory. S is formed there in tiles
+// Scopes whose S doesn't fit into shared memory: the whole block, with state in global memory. S is formed there in tiles
 // of 64 by 64, by this block or, for scope="batch", by all; where it doesn't fit, a column at a time is formed when
 // its completion is picked. Both sum a dot product in the same order, so the bits don't depend on which it was.
 #pragma once
+#include "rounds.h"
 #include "scope.h"
 
 namespace mmr {
@@ -9,15 +10,26 @@ namespace {
 
 constexpr int tile_side = 64;
 
+// Members of the two halves of a tile, rows first; a pair of tiles mirrors another, so only one of them is listed.
+struct Tile {
+    int first_row, first_column;
+
+    MMR_DEVICE explicit Tile(int tile) {
+        const int row = triangle_row(tile);
+        first_row = row * tile_side;
+        first_column = (tile - row * (row + 1) / 2) * tile_side;
+    }
+    MMR_DEVICE int member(int slot) const {
+        return slot < tile_side ? first_row + slot : first_column + slot - tile_side;
+    }
+};
+
 // S of 64 by 64 members, and its mirror image; every dot product and every norm is summed in ascending k.
 template <class Element>
 MMR_DEVICE void form_tile(const Embeddings<Element> &embeddings, const Shared<float> &memory, const Shared<float> &scale,
-                          const Range &range, bool normalize, int tile, const Global<float> &similarity) {
-    constexpr int padding = 4, slots = 2 * tile_side, words = stage_words / slots - padding, stride = words + padding;
-    const int count = static_cast<int>(range.count), tile_row = triangle_row(tile);
-    const int first_row = tile_row * tile_side, first_column = (tile - tile_row * (tile_row + 1) / 2) * tile_side;
-    const auto member = [&](int slot) { return slot < tile_side ? first_row + slot : first_column + slot - tile_side; };
-    const int row = thread_index() / 16, column = thread_index() % 16;
+                          const Range &range, bool normalize, const Tile &tile, const Global<float> &similarity) {
+    constexpr int slots = 2 * tile_side;
+    const int count = static_cast<int>(range.count), row = thread_index() / 16, column = thread_index() % 16;
     int left[4], right[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -25,62 +37,89 @@ MMR_DEVICE void form_tile(const Embeddings<Element> &embeddings, const Shared<fl
         right[i] = tile_side + column + 16 * i;
     }
     float sum[16] = {}, square = 0;
-    for (int64_t word = 0; word < embeddings.words(); word += words) {
-        __syncthreads();
-        stage_rows(embeddings, memory, stride, slots, [&](int slot) { return range.row(min(member(slot), count - 1)); },
-                   word * Embeddings<Element>::per_word, words);
-        __syncthreads();
-        add_products<Element>(sum, memory, stride, left, right, words, 0, 1);
-        for (int piece = 0; thread_index() < slots && piece < words / 4; ++piece) {
-            float value[Embeddings<Element>::width];
-            Embeddings<Element>::unpack(memory.load16<float4>(thread_index() * stride + piece * 4), value);
+    __syncthreads();
+    for_each_chunk(embeddings, memory, slots, [&](int slot) { return range.row(min(tile.member(slot), count - 1)); }, [] {},
+                   [&](const Chunk &chunk) {
+                       add_products(embeddings, sum, chunk, left, right, 0, 1);
+                       for (int piece = 0; thread_index() < slots && piece < chunk.words / 4; ++piece) {
+                           float value[Embeddings<Element>::width];
+                           embeddings.unpack(chunk.load(thread_index(), piece), value);
 #pragma unroll
-            for (int k = 0; k < Embeddings<Element>::width; ++k) square = fmaf(value[k], value[k], square);
-        }
-    }
+                           for (int k = 0; k < Embeddings<Element>::width; ++k) square = fmaf(value[k], value[k], square);
+                       }
+                   });
     if (thread_index() < slots) scale.store(thread_index(), row_scale(square, normalize));
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
-        const int64_t a = member(left[i / 4]), b = member(right[i % 4]);
+        const int64_t a = tile.member(left[i / 4]), b = tile.member(right[i % 4]);
         if (a >= count || b >= count) continue;
         const float value = scaled(sum[i], scale.load(left[i / 4]), scale.load(right[i % 4]));
         similarity.store(a * count + b, value);
-        if (first_row != first_column) similarity.store(b * count + a, value);
+        if (tile.first_row != tile.first_column) similarity.store(b * count + a, value);
     }
 }
 
-// S_ij of all members i with member j, to `column`.
+// The same of an S that is given, whose (i, j) goes to row j.
+MMR_DEVICE void take_tile(const Buffers &buffers, const Shared<float> &memory, int64_t scope, int count, const Tile &tile,
+                          const Global<float> &similarity) {
+    constexpr int stride = tile_side + 1;
+    for (int half = 0; half < (tile.first_row == tile.first_column ? 1 : 2); ++half) {
+        const int first_i = half ? tile.first_column : tile.first_row, first_j = half ? tile.first_row : tile.first_column;
+        __syncthreads();
+#pragma unroll 4
+        for (int k = thread_index(); k < tile_side * tile_side; k += block_threads) {
+            const int i = first_i + k / tile_side, j = first_j + k % tile_side;
+            memory.store(k / tile_side * stride + k % tile_side,
+                         i < count && j < count ? buffers.given_similarity(scope, count, i, j) : 0);
+        }
+        __syncthreads();
+        for (int k = thread_index(); k < tile_side * tile_side; k += block_threads) {
+            const int j = first_j + k / tile_side, i = first_i + k % tile_side;
+            if (i < count && j < count)
+                similarity.store(static_cast<int64_t>(j) * count + i, memory.load(k % tile_side * stride + k / tile_side));
+        }
+    }
+}
+
+// Where a scope that has no room for S has one column of it.
+MMR_DEVICE Global<float> column_of(const Problem &p, const Work &work, const Range &range) {
+    return {work.state + 2 * p.num_completions + range.begin, range.count, "state"};
+}
+
+// S_ij of all members i with member j, to the scope's column. Not inlined: whoever needs columns calls it.
 template <class Element>
-MMR_DEVICE void form_column(const Embeddings<Element> &embeddings, const Shared<float> &memory, const Range &range,
-                            bool normalize, int64_t j, const Global<float> &column) {
-    constexpr int padding = 4, slots = 2 * tile_side, words = stage_words / slots - padding, stride = words + padding;
+MMR_DEVICE_CALL void form_column(const Problem &p, const Work &work, int64_t scope, int64_t j) {
+    MMR_BLOCK_MEMORY(notes, memory);
+    const Buffers buffers(p, work);
+    const Range range = range_of_scope(p, buffers, scope);
+    const Global<float> column = column_of(p, work, range);
+    const Embeddings<Element> embeddings(p, work.aligned);
+    constexpr int slots = 2 * tile_side;
     for (int64_t first = 0; first < range.count; first += slots - 1) {
         const auto member = [&](int slot) {
             const int64_t i = first + slot;
             return slot == slots - 1 ? j : i < range.count ? i : range.count - 1;
         };
         float dot = 0, square = 0, square_j = 0;
-        for (int64_t word = 0; word < embeddings.words(); word += words) {
-            __syncthreads();
-            stage_rows(embeddings, memory, stride, slots, [&](int slot) { return range.row(member(slot)); },
-                       word * Embeddings<Element>::per_word, words);
-            __syncthreads();
-            for (int piece = 0; thread_index() < slots && piece < words / 4; ++piece) {
-                float a[Embeddings<Element>::width], b[Embeddings<Element>::width];
-                Embeddings<Element>::unpack(memory.load16<float4>(thread_index() * stride + piece * 4), a);
-                Embeddings<Element>::unpack(memory.load16<float4>((slots - 1) * stride + piece * 4), b);
+        __syncthreads();
+        for_each_chunk(embeddings, memory, slots, [&](int slot) { return range.row(member(slot)); }, [] {},
+                       [&](const Chunk &chunk) {
+                           for (int piece = 0; thread_index() < slots && piece < chunk.words / 4; ++piece) {
+                               float a[Embeddings<Element>::width], b[Embeddings<Element>::width];
+                               embeddings.unpack(chunk.load(thread_index(), piece), a);
+                               embeddings.unpack(chunk.load(slots - 1, piece), b);
 #pragma unroll
-                for (int k = 0; k < Embeddings<Element>::width; ++k) {
-                    dot = fmaf(a[k], b[k], dot);
-                    square = fmaf(a[k], a[k], square);
-                    square_j = fmaf(b[k], b[k], square_j);
-                }
-            }
-        }
+                               for (int k = 0; k < Embeddings<Element>::width; ++k) {
+                                   dot = fmaf(a[k], b[k], dot);
+                                   square = fmaf(a[k], a[k], square);
+                                   square_j = fmaf(b[k], b[k], square_j);
+                               }
+                           }
+                       });
         const int64_t i = first + thread_index();
         if (thread_index() < slots - 1 && i < range.count)
-            column.store(i, scaled(dot, row_scale(square, normalize), row_scale(square_j, normalize)));
+            column.store(i, scaled(dot, row_scale(square, p.normalize), row_scale(square_j, p.normalize)));
     }
 }
 
@@ -90,70 +129,44 @@ struct LargeScope {
     const Problem &p;
     const Work &work;
     const Buffers &buffers;
-    const Shared<float> &memory, &scale;
+    const Shared<float> &memory, &notes;
     int64_t scope;
     Range range;
     int count;
     Global<float> weighted, nearest, column, similarity;  // weighted: lam r of those left, -inf once picked
-    bool stored;                                          // S stands in `similarity`
+    bool stored;                                          // S stands in `similarity`, S_ij in row j
 
     MMR_DEVICE LargeScope(const Problem &p, const Work &work, const Buffers &buffers, const Shared<float> &memory,
-                          const Shared<float> &scale, int64_t scope, const Range &range)
-        : p(p), work(work), buffers(buffers), memory(memory), scale(scale), scope(scope), range(range),
+                          const Shared<float> &notes, int64_t scope, const Range &range)
+        : p(p), work(work), buffers(buffers), memory(memory), notes(notes), scope(scope), range(range),
           count(static_cast<int>(range.count)),
           weighted(work.state + range.begin, range.count, "state"),
           nearest(work.state + p.num_completions + range.begin, range.count, "state"),
-          column(work.state + 2 * p.num_completions + range.begin, range.count, "state"),
-          similarity(work.similarity ? work.similarity + range.begin * work.capacity : nullptr, range.count * range.count,
+          column(column_of(p, work, range)),
+          similarity(work.similarity ? work.similarity + place_of_similarity() : nullptr, range.count * range.count,
                      "scratch"),
           stored(range.count <= work.capacity) {}
 
-    MMR_DEVICE bool needs_products() const { return p.needs_similarity() && !p.similarity; }
+    MMR_DEVICE int64_t place_of_similarity() const {
+        if (p.batch_scope()) return 0;
+        return p.group_offsets ? range.begin * work.capacity : blockIdx.x * work.capacity * work.capacity;
+    }
+    MMR_DEVICE bool needs_square() const { return p.needs_similarity() && stored; }
     MMR_DEVICE int tiles() const {
         const int side = (count + tile_side - 1) / tile_side;
         return side * (side + 1) / 2;
     }
-    MMR_DEVICE void form_tile(int tile) const {
-        mmr::form_tile(Embeddings<Element>(p, work.aligned), memory, scale, range, p.normalize, tile, similarity);
+    MMR_DEVICE void form(int tile) const {
+        if (p.similarity) take_tile(buffers, memory, scope, count, Tile(tile), similarity);
+        else form_tile(Embeddings<Element>(p, work.aligned), memory, notes, range, p.normalize, Tile(tile), similarity);
     }
     MMR_DEVICE float similarity_to(int64_t i, int64_t j) const {
-        if (p.similarity) return buffers.given_similarity(scope, count, i, j);
         return stored ? similarity.load(j * count + i) : column.load(i);
     }
     MMR_DEVICE void prepare_column(int64_t j) const {
-        if (stored || p.similarity) return;
+        if (stored) return;
+        form_column<Element>(p, work, scope, j);
         __syncthreads();
-        form_column(Embeddings<Element>(p, work.aligned), memory, range, p.normalize, j, column);
-        __syncthreads();
-    }
-
-    // The best score and the lowest index that has it, over the block, given each thread's own.
-    MMR_DEVICE void first_largest(float &score, int &index, int step) const {
-        for (int offset = 16; offset; offset /= 2) {
-            const float other = __shfl_xor_sync(all_lanes, score, offset);
-            const int other_index = __shfl_xor_sync(all_lanes, index, offset);
-            if (other > score || (other == score && other_index < index)) {
-                score = other;
-                index = other_index;
-            }
-        }
-        // Two sets of slots in turn: whoever writes the next has left the last one's barrier.
-        const Shared<float> slots = scale.from(step % 2 * 2 * block_warps);
-        if (lane_index() == 0) {
-            slots.store(warp_index(), score);
-            slots.store(block_warps + warp_index(), __uint_as_float(static_cast<uint32_t>(index)));
-        }
-        __syncthreads();
-        score = slots.load(0);
-        index = static_cast<int>(__float_as_uint(slots.load(block_warps)));
-        for (int warp = 1; warp < block_warps; ++warp) {
-            const float other = slots.load(warp);
-            const int other_index = static_cast<int>(__float_as_uint(slots.load(block_warps + warp)));
-            if (other > score || (other == score && other_index < index)) {
-                score = other;
-                index = other_index;
-            }
-        }
     }
 
     MMR_DEVICE void write(int64_t row, float new_reward, int rank, float max_similarity) const {
@@ -162,68 +175,22 @@ struct LargeScope {
         if (buffers.max_similarity) buffers.max_similarity.store(row, max_similarity);
     }
 
-    MMR_DEVICE void greedy(float lam, int valid) const {
-        MMR_PHASE("greedy, large");
-        float best = -INFINITY;
-        int pick = count;
-        for (int i = thread_index(); i < count; i += block_threads) {
-            const int64_t row = range.row(i);
-            const bool takes_part = buffers.takes_part(row);
-            const float reward = takes_part ? buffers.rewards.load(row) : -INFINITY;
-            weighted.store(i, takes_part ? lam * reward : -INFINITY);
-            nearest.store(i, 0);
-            if (!takes_part) write(row, NAN, -1, 0);
-            if (reward > best) {
-                best = reward;
-                pick = i;
-            }
-        }
-        first_largest(best, pick, 1);
-        if (p.first_pick_score()) best *= lam;
-        for (int step = 0; step < valid && pick < count; ++step) {
-            prepare_column(pick);
-            float next = -INFINITY;
-            int next_pick = count;
-#pragma unroll 4
-            for (int i = thread_index(); i < count; i += block_threads) {
-                if (i == pick) {
-                    write(range.row(i), best, step, nearest.load(i));
-                    weighted.store(i, -INFINITY);
-                }
-                const float near = fmaxf(nearest.load(i), similarity_to(i, pick));
-                nearest.store(i, near);
-                const float score = fmaf(lam - 1, near, weighted.load(i));
-                if (score > next) {
-                    next = score;
-                    next_pick = i;
-                }
-            }
-            first_largest(next, next_pick, step);
-            best = next;
-            pick = next_pick;
-        }
-    }
-
     // Connected components as `count_components` has them: to `weighted`, -1 and less, one number per component.
     MMR_DEVICE void components() const {
         constexpr float unseen = 1, reached = 2;
         MMR_PHASE("components, large");
-        float best = 0;
-        int pick = count, component = 0;
+        int component = 0;
+        Key own = 0;
         for (int i = thread_index(); i < count; i += block_threads) {
             const bool takes_part = buffers.takes_part(range.row(i));
             weighted.store(i, takes_part ? unseen : 0);
-            if (takes_part && best == 0) {
-                best = unseen;
-                pick = i;
-            }
+            if (takes_part && own == 0) own = key_of(unseen, i);
         }
-        first_largest(best, pick, 1);
-        for (int step = 0; best > 0; ++step) {
-            if (best == unseen) --component;
+        while (const Key next = block_largest(own, notes)) {
+            const int pick = index_of(next);
+            if (score_of(next) == unseen) --component;
             prepare_column(pick);
-            float next = 0;
-            int next_pick = count;
+            own = 0;
             for (int i = thread_index(); i < count; i += block_threads) {
                 float state = weighted.load(i);
                 if (i == pick) state = static_cast<float>(component);
@@ -231,14 +198,9 @@ struct LargeScope {
                                              (p.similarity && similarity_to(pick, i) > p.threshold)))
                     state = reached;
                 weighted.store(i, state);
-                if (state > next) {
-                    next = state;
-                    next_pick = i;
-                }
+                const Key key = state > 0 ? key_of(state, i) : 0;
+                own = key > own ? key : own;
             }
-            first_largest(next, next_pick, step);
-            best = next;
-            pick = next_pick;
         }
     }
 
@@ -268,8 +230,7 @@ struct LargeScope {
     }
 
     MMR_DEVICE void without_picks(int valid) const {
-        const Determinants<Square, Global<float>> all{p, buffers, range, {similarity, count}, weighted, nearest, column,
-                                                      scope};
+        const Determinants<Global<float>> all{p, buffers, range, similarity, count, weighted, nearest, column};
         if (p.counts()) count_alike();
         else if (p.method == Method::dpp) all.run();
         for (int i = thread_index(); i < count; i += block_threads) {
@@ -329,8 +290,8 @@ struct LargeScope {
         if (!p.batch_scope()) sum = explained(range, thread_index(), block_threads, variance);
         for (int64_t group = warp_index(); p.batch_scope() && group < p.num_groups; group += block_warps)
             sum += explained(range_of_group(p, buffers, group), lane_index(), 32, variance);
-        sum = block_sum(sum, scale);
-        variance = block_sum(variance, scale);
+        sum = block_sum(sum, notes);
+        variance = block_sum(variance, notes);
         if (thread_index() == 0) {
             buffers.signal.store(2 * scope, sum);
             buffers.signal.store(2 * scope + 1, variance);
@@ -343,13 +304,13 @@ struct LargeScope {
         __syncthreads();
         float own = 0;
         for (int i = thread_index(); i < count; i += block_threads) own += buffers.takes_part(range.row(i)) ? 1.0f : 0.0f;
-        const int valid = static_cast<int>(block_sum(own, scale));
+        const int valid = static_cast<int>(block_sum(own, notes));
         __syncthreads();
         const Moments r = moments(buffers.rewards, valid);
         const float lam = p.picks() ? lambda(p, buffers, scope, r, valid) : NAN;
         if (buffers.lam_out && thread_index() == 0) buffers.lam_out.store(scope, lam);
         if (buffers.signal) write_signal();
-        if (p.picks()) greedy(lam, valid);
+        if (p.picks()) Rounds<LargeScope>(*this, lam, valid).run();
         else without_picks(valid);
         __syncthreads();
         if (!p.match_scale) return;

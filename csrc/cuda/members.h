@@ -1,5 +1,5 @@
 // What every file of the kernel works with: the call's buffers, groups and scopes as ranges of completions, statistics,
-// and a scope of at most 32 P members in the registers of one warp: lane l holds members l, l + 32, …
+// and a scope of at most 32 P members in the registers of one warp: lane l holds members P l, …, P l + P - 1.
 #pragma once
 #include "gram.h"
 
@@ -11,7 +11,7 @@ struct Work {
     uint32_t *finished_blocks;  // 1, zero at launch
     float *state;               // (3, N), for scopes of more members than registers hold
     float *counts;              // (N), n of a method that weighs advantages, where these are formed later; or null
-    float *similarity;          // (N, capacity): a block of S for each scope, at its first member's place
+    float *similarity;          // a block of S for each block of the launch, or for each scope at its first member's place
     int64_t capacity;           // the most members a scope can have for its S to fit
     bool aligned;               // every row of embeddings starts on 16 bytes
 };
@@ -140,6 +140,23 @@ MMR_DEVICE float from_ordered_bits(uint32_t bits) {
 // The largest of the warp's values, on every lane; 0 for -0.
 MMR_DEVICE float warp_largest(float value) { return from_ordered_bits(warp_max(ordered_bits(value + 0.0f))); }
 
+// The k-th of those that this lane holds.
+template <int P>
+MMR_DEVICE int member(int k) {
+    return lane_index() * P + k;
+}
+
+// What a block notes beside its room: norms and partial results, and of a small scope its rewards, NaN for who takes no
+// part, and λ.
+constexpr int most_small = 128, noted_rewards = 3 * most_small, noted_lambda = 4 * most_small;
+constexpr int note_words = noted_lambda + 8;
+
+// A block's notes, and its room behind them. A function that is not inlined asks anew, or its accesses would be of any
+// memory, which takes longer.
+#define MMR_BLOCK_MEMORY(notes, memory)                    \
+    MMR_SHARED_OF_LAUNCH(notes, note_words + room.words);  \
+    [[maybe_unused]] const Shared<float> memory = notes.from(note_words)
+
 template <int P>
 struct Members {
     float reward[P], new_reward[P], max_similarity[P];
@@ -147,20 +164,20 @@ struct Members {
     bool valid[P];
     int count;  // valid ones
 
-    // Only one warp has use for them.
-    MMR_DEVICE Members(const Buffers &buffers, const Range &range, bool wanted) {
+    // From what `note_rewards` left.
+    MMR_DEVICE Members(const Shared<float> &notes, int size) {
         count = 0;
 #pragma unroll
-        for (int p = 0; p < P; ++p) {
-            const int i = lane_index() + 32 * p;
-            const int64_t row = wanted && i < range.count ? range.row(i) : -1;
-            valid[p] = row >= 0 && buffers.takes_part(row);
-            reward[p] = new_reward[p] = valid[p] ? buffers.rewards.load(row) : 0;
-            max_similarity[p] = 0;
-            rank[p] = -1;
+        for (int k = 0; k < P; ++k) {
+            const int i = member<P>(k);
+            reward[k] = i < size ? notes.load(noted_rewards + i) : NAN;
+            valid[k] = reward[k] == reward[k];
+            reward[k] = new_reward[k] = valid[k] ? reward[k] : 0;
+            max_similarity[k] = 0;
+            rank[k] = -1;
         }
 #pragma unroll
-        for (int p = 0; p < P; ++p) count += __popc(__ballot_sync(all_lanes, valid[p]));
+        for (int k = 0; k < P; ++k) count += __popc(__ballot_sync(all_lanes, valid[k]));
     }
     MMR_DEVICE Moments moments(const float (&value)[P]) const {
         return warp_moments(P, count, [&](int p) { return value[p]; }, [&](int p) { return valid[p]; });

@@ -3,11 +3,19 @@
 // order of every sum is fixed. The emulator compiles this file too (csrc/emulator).
 #include "mmr_cuda.h"
 
+#ifdef __CUDACC__
+#include <atomic>
+#endif
+
 #include "large.h"
 
 // Elements of S that ragged groups, whose sizes the host doesn't know, may share: 64 MB.
 #ifndef MMR_SIMILARITY_BUDGET
 #define MMR_SIMILARITY_BUDGET (int64_t{1} << 24)
+#endif
+// And that uniform groups, taken by as many blocks as there is room for, may: 512 MB.
+#ifndef MMR_UNIFORM_BUDGET
+#define MMR_UNIFORM_BUDGET (int64_t{1} << 27)
 #endif
 #ifndef MMR_ENTRY
 #define MMR_ENTRY solve_on_device
@@ -16,53 +24,62 @@
 namespace mmr {
 namespace {
 
-// True in one block, that which comes here last, for all its threads: the work of every other block is then visible to it.
-MMR_DEVICE bool is_last_block(uint32_t *finished_blocks, const Shared<float> &memory) {
-    if (gridDim.x == 1) {
-        __syncthreads();
-        return true;
+// True in one block, that which comes here last, for all its threads: the work of every other block is then visible to
+// it. A barrier hands a block's writes to its first thread, whose fence, on either side of the counter, hands them on.
+MMR_DEVICE bool is_last_block(uint32_t *finished_blocks, const Shared<float> &notes) {
+    __syncthreads();
+    if (gridDim.x == 1) return true;
+    if (thread_index() == 0) {
+        __threadfence();
+        notes.store(0, atomicAdd(finished_blocks, 1u) == static_cast<uint32_t>(gridDim.x) - 1 ? 1.0f : 0.0f);
+        __threadfence();
     }
-    __threadfence();
     __syncthreads();
-    if (thread_index() == 0)
-        memory.store(0, atomicAdd(finished_blocks, 1u) == static_cast<uint32_t>(gridDim.x) - 1 ? 1.0f : 0.0f);
+    const bool last = notes.load(0) == 1;
     __syncthreads();
-    const bool last = memory.load(0) == 1;
-    __syncthreads();
-    __threadfence();
     return last;
 }
 
-// `large`: scopes may have more than 32 P members, and how many, only the device knows.
-template <class Element, int P, bool large>
-MMR_KERNEL mmr_kernel(MMR_PARAMETER Problem p, const Work work) {
-    MMR_SHARED(float, memory, stage_words);
-    MMR_SHARED(float, scale, 2 * tile_side);
+// One scope of any size; false in a block that has formed its tiles of a batch and leaves the rest to the last one. Not
+// inlined, so that what it keeps is its own.
+template <class Element>
+MMR_DEVICE_CALL bool large_scope(const Problem &p, const Work &work, int64_t scope, bool advantages) {
+    MMR_BLOCK_MEMORY(notes, memory);
+    const Buffers buffers(p, work);
+    const Range range = range_of_scope(p, buffers, scope);
+    const LargeScope<Element> whole(p, work, buffers, memory, notes, scope, range);
+    if (whole.needs_square()) {
+        const int first = p.batch_scope() ? static_cast<int>(blockIdx.x) : 0;
+        const int step = p.batch_scope() ? static_cast<int>(gridDim.x) : 1;
+        for (int tile = first; tile < whole.tiles(); tile += step) whole.form(tile);
+        if (p.batch_scope() && !is_last_block(work.finished_blocks, notes)) return false;
+    }
+    whole.reweight();
+    if (advantages && warp_index() == 0) group_advantages(p, buffers, range, scope, 0);
+    return true;
+}
+
+// P: 1 where every scope has at most 32 members, and else 4.
+template <class Element, int P>
+MMR_KERNEL(P == 1 ? 2 : 1) mmr_kernel(MMR_PARAMETER Problem p, MMR_PARAMETER Work work) {
+    MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const bool later = p.batch_scope() || p.scale == Scale::batch;  // advantages wait for all blocks
     const bool advantages = buffers.advantages && !later;
 
-    const int64_t scope = p.batch_scope() ? 0 : static_cast<int64_t>(blockIdx.x);
-    const Range range = range_of_scope(p, buffers, scope);
-    if (!large || range.count <= 32 * P) {
-        small_scope<Element, P>(p, work, buffers, memory, scale, scope, range, advantages);
-    } else {
-        const LargeScope<Element> whole(p, work, buffers, memory, scale, scope, range);
-        bool complete = true;
-        if (whole.needs_products() && whole.stored) {
-            // Of a batch each block forms its tiles; a group's one block forms all.
-            const int first = p.batch_scope() ? static_cast<int>(blockIdx.x) : 0;
-            const int step = p.batch_scope() ? static_cast<int>(gridDim.x) : 1;
-            for (int tile = first; tile < whole.tiles(); tile += step) whole.form_tile(tile);
-            if (p.batch_scope()) complete = is_last_block(work.finished_blocks, memory);
-        }
-        if (!complete) return;
-        whole.reweight();
-        if (advantages && warp_index() == 0) group_advantages(p, buffers, range, scope, 0);
+    // Of a batch every block takes its tiles of S; of groups one after the other, where there are more than blocks.
+    const int64_t scopes = p.batch_scope() ? 1 : p.num_groups;
+    for (int64_t scope = p.batch_scope() ? 0 : blockIdx.x; scope < scopes; scope += gridDim.x) {
+        const Range range = range_of_scope(p, buffers, scope);
+        if (P == 1 || range.count <= room.members)
+            small_scope<Element, P>(p, work, buffers, memory, notes, scope, range, advantages);
+        else if (!large_scope<Element>(p, work, scope, advantages))
+            return;
+        if (scope + gridDim.x < scopes) __syncthreads();
     }
     if (!later || !buffers.advantages) return;
-    if (!p.batch_scope() && !is_last_block(work.finished_blocks, memory)) return;
-    all_advantages(p, work, scale);
+    if (!p.batch_scope() && !is_last_block(work.finished_blocks, notes)) return;
+    all_advantages(p, work);
 }
 
 // ---- Launch ----------------------------------------------------------------------------------------------------
@@ -71,43 +88,83 @@ struct Plan {
     int64_t grid, largest;       // blocks; members of the largest scope, as far as the host knows
     int64_t capacity;            // see Work
     int64_t state, similarity, counts;  // elements of scratch
+    int room_words;              // of shared memory
     bool counts_blocks;
 };
 
-Plan plan_of(const Problem &p) {
+Plan plan_of(const Problem &p, const Room &room) {
     const int64_t n = p.num_completions;
     const bool ragged = !p.batch_scope() && p.group_offsets;
     Plan plan{};
     plan.largest = p.batch_scope() || ragged ? n : p.group_size;
     plan.grid = p.batch_scope() ? 1 : p.num_groups;
-    const bool products = p.needs_similarity() && !p.similarity;
-    if (plan.largest > 128) {
+    plan.room_words = room.words;
+    if (plan.largest <= 32 && !ragged) {
+        // Chunks of rows, or in their place S and, before it, partial sums of three tiles from seven warps: the least
+        // that is needed, so that blocks fit beside one another.
+        const int element_bytes = p.embedding_dtype == DType::float32 ? 4 : 2;
+        const int64_t rows = plan.largest > 0 ? plan.largest : 1;
+        const int64_t ring = room.stages * rows * chunk_words(room, rows, p.dim, element_bytes);
+        constexpr int64_t partial_sums = 7 * 3 * 256;
+        plan.room_words = static_cast<int>(ring > partial_sums ? ring : partial_sums);
+    }
+    if (plan.largest > room.members) {
         plan.state = 3 * n;
         const bool in_place = p.method == Method::dpp;  // works on S itself, so it is there
         const bool all_fit = in_place || !ragged || n * n <= MMR_SIMILARITY_BUDGET;
-        plan.capacity = !products && !in_place ? 0 : all_fit ? plan.largest : MMR_SIMILARITY_BUDGET / n;
-        plan.similarity = n * plan.capacity;
-        const int64_t side = (n + tile_side - 1) / tile_side;
-        if (p.batch_scope() && products) plan.grid = side * (side + 1) / 2;
+        plan.capacity = !p.needs_similarity() ? 0 : all_fit ? plan.largest : MMR_SIMILARITY_BUDGET / n;
+        const int64_t side = (n + tile_side - 1) / tile_side, square = plan.capacity * plan.capacity;
+        if (p.batch_scope()) {
+            plan.similarity = square;
+            if (p.needs_similarity()) plan.grid = side * (side + 1) / 2;
+        } else if (ragged) {
+            plan.similarity = n * plan.capacity;
+        } else {
+            const int64_t squares = square ? MMR_UNIFORM_BUDGET / square : plan.grid;
+            plan.grid = plan.grid < squares ? plan.grid : squares > 1 ? squares : 1;
+            plan.similarity = plan.grid * square;
+        }
     }
     const bool later = p.batch_scope() || p.scale == Scale::batch;
-    if (p.weighs() && p.advantages && (later || plan.largest > 128)) plan.counts = n;
+    if (p.weighs() && p.advantages && (later || plan.largest > room.members)) plan.counts = n;
     plan.counts_blocks = plan.grid > 1 && later;
     return plan;
 }
 
-template <class Element>
-void launch(const Problem &p, const Plan &plan, const Work &work, void *stream) {
-    if (plan.largest > 128) MMR_LAUNCH((mmr_kernel<Element, 4, true>), plan.grid, block_threads, stream, p, work);
-    else if (plan.largest > 64) MMR_LAUNCH((mmr_kernel<Element, 4, false>), plan.grid, block_threads, stream, p, work);
-    else if (plan.largest > 32) MMR_LAUNCH((mmr_kernel<Element, 2, false>), plan.grid, block_threads, stream, p, work);
-    else MMR_LAUNCH((mmr_kernel<Element, 1, false>), plan.grid, block_threads, stream, p, work);
+#ifdef __CUDACC__
+// More shared memory than every kernel may have is asked for once per kernel and device.
+template <auto kernel>
+cudaError_t allow_room(int device, int words) {
+    static std::atomic<uint64_t> allowed{0};
+    const uint64_t bit = uint64_t{1} << (device % 64);
+    if (words * 4 <= 48 * 1024 || (device < 64 && allowed.load() & bit)) return cudaSuccess;
+    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                   (note_words + room_of(800).words) * 4);
+    if (error == cudaSuccess) allowed.fetch_or(bit);
+    return error;
+}
+#endif
+
+template <class Element, int P>
+auto launch(const Problem &p, const Plan &plan, const Work &work, int device, void *stream) {
+    const int words = note_words + plan.room_words;
+#ifdef __CUDACC__
+    if (const cudaError_t error = allow_room<mmr_kernel<Element, P>>(device, words); error != cudaSuccess) return error;
+#endif
+    MMR_LAUNCH((mmr_kernel<Element, P>), plan.grid, block_threads, words, stream, p, work);
+#ifdef __CUDACC__
+    return cudaGetLastError();
+#else
+    return device;
+#endif
 }
 
-void launch(const Problem &p, const Plan &plan, const Work &work, void *stream) {
-    if (!p.embeddings || p.embedding_dtype == DType::float32) launch<float>(p, plan, work, stream);
-    else if (p.embedding_dtype == DType::bfloat16) launch<bfloat16>(p, plan, work, stream);
-    else launch<float16>(p, plan, work, stream);
+auto launch(const Problem &p, const Plan &plan, const Work &work, int device, void *stream) {
+    const bool half = p.embeddings && p.embedding_dtype != DType::float32;
+    if (half && plan.largest <= 32) return launch<Half, 1>(p, plan, work, device, stream);
+    if (half) return launch<Half, 4>(p, plan, work, device, stream);
+    if (plan.largest <= 32) return launch<float, 1>(p, plan, work, device, stream);
+    return launch<float, 4>(p, plan, work, device, stream);
 }
 
 #ifdef __CUDACC__
@@ -135,7 +192,16 @@ struct DeviceGuard {
 }  // namespace
 
 std::string MMR_ENTRY(const Problem &p, int device, void *stream, const Allocate &allocate) {
-    const Plan plan = plan_of(p);
+#ifdef __CUDACC__
+    int major = 0;
+    if (const cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device)) {
+        cudaGetLastError();  // an error that is reported does not stay for the next call to find
+        return error_text(error, "cudaDeviceGetAttribute", Plan{}, device);
+    }
+    const Plan plan = plan_of(p, room_of(major * 100));
+#else
+    const Plan plan = plan_of(p, room);
+#endif
     if (plan.grid == 0) return "";
     if (plan.grid > INT32_MAX) return "a launch takes at most 2^31 - 1 groups, got " + std::to_string(plan.grid);
     Work work{};
@@ -153,7 +219,7 @@ std::string MMR_ENTRY(const Problem &p, int device, void *stream, const Allocate
 #ifdef __CUDACC__
     const DeviceGuard guard(device);
     if (guard.error != cudaSuccess) {
-        cudaGetLastError();  // an error that is reported does not stay for the next call to find
+        cudaGetLastError();
         return error_text(guard.error, "cudaSetDevice", plan, device);
     }
     if (plan.counts_blocks) {
@@ -164,13 +230,11 @@ std::string MMR_ENTRY(const Problem &p, int device, void *stream, const Allocate
             return error_text(error, "cudaMemsetAsync", plan, device);
         }
     }
-    launch(p, plan, work, stream);
-    const cudaError_t error = cudaGetLastError();
+    const cudaError_t error = launch(p, plan, work, device, stream);
     return error == cudaSuccess ? "" : error_text(error, "launch of mmr_kernel", plan, device);
 #else
-    static_cast<void>(device);
     if (plan.counts_blocks) *work.finished_blocks = 0;
-    launch(p, plan, work, stream);
+    launch(p, plan, work, device, stream);
     return "";
 #endif
 }

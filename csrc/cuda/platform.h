@@ -10,12 +10,14 @@
 #define MMR_DEVICE __device__ __forceinline__
 #define MMR_DEVICE_CALL __device__ __noinline__
 #define MMR_PARAMETER const __grid_constant__  // may be passed on by reference without a copy
-#define MMR_KERNEL __global__ void __launch_bounds__(256, 1)
-#define MMR_LAUNCH(kernel, grid, threads, stream, ...) \
-    kernel<<<static_cast<unsigned>(grid), threads, 0, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__)
-#define MMR_SHARED(T, name, count)               \
-    __shared__ __align__(16) T name##_memory[count]; \
-    const Shared<T> name(name##_memory)
+#define MMR_KERNEL(blocks_beside) __global__ void __launch_bounds__(256, blocks_beside)
+#define MMR_LAUNCH(kernel, grid, threads, shared_words, stream, ...)                                         \
+    kernel<<<static_cast<unsigned>(grid), threads, 4 * (shared_words), static_cast<cudaStream_t>(stream)>>>( \
+        __VA_ARGS__)
+// Of as many words as the launch asked for.
+#define MMR_SHARED_OF_LAUNCH(name, words)          \
+    extern __shared__ __align__(16) float memory_of_launch[]; \
+    const Shared<float> name(memory_of_launch)
 #define MMR_PHASE(name)
 
 namespace mmr {
@@ -41,7 +43,12 @@ struct Shared {
     MMR_DEVICE void store16(int i, Vector value) const {
         *reinterpret_cast<Vector *>(data + i) = value;
     }
+    MMR_DEVICE T add(int i, T value) const { return atomicAdd(data + i, value); }
     MMR_DEVICE Shared from(int i) const { return Shared(data + i); }
+    template <class U>
+    MMR_DEVICE Shared<U> as() const {
+        return Shared<U>(reinterpret_cast<U *>(data));
+    }
 };
 
 template <class T>
@@ -57,6 +64,25 @@ struct Global {
         return __ldg(reinterpret_cast<const Vector *>(data + i));
     }
 };
+
+// Starts to bring 16 bytes to shared memory, in the thread's newest group of copies. Before 8.0 they are there at once.
+template <class T>
+MMR_DEVICE void start_copy(const Shared<float> &to, int i, const Global<const T> &from, int64_t k) {
+    if constexpr (target >= 800) {
+        const uint32_t place = static_cast<uint32_t>(__cvta_generic_to_shared(to.data + i));
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from.data + k) : "memory");
+    } else {
+        to.store16(i, from.template load16<float4>(k));
+    }
+}
+MMR_DEVICE void close_group_of_copies() {
+    if constexpr (target >= 800) asm volatile("cp.async.commit_group;" ::: "memory");
+}
+// Until at most `groups` closed groups of this thread's copies are under way.
+template <int groups>
+MMR_DEVICE void wait_for_copies() {
+    if constexpr (target >= 800) asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
+}
 
 MMR_DEVICE float from_half(uint16_t bits) {
     float value;
@@ -90,6 +116,9 @@ MMR_DEVICE uint32_t warp_max(uint32_t value) {
     return value;
 #endif
 }
+
+// And the least.
+MMR_DEVICE uint32_t warp_min(uint32_t value) { return ~warp_max(~value); }
 
 }  // namespace
 }  // namespace mmr

@@ -1,7 +1,8 @@
-// Sections 3 and 4 of docs/contract.md for a scope of at most 32 P members, by one warp with all state in registers. No
-// barrier: a step of the greedy loop is a reduction, a vote and one read of S.
+// Sections 2 to 5 of docs/contract.md for a scope whose S fits into shared memory: the block forms S, then one warp does the
+// rest with all state in registers.
 #pragma once
 #include "determinants.h"
+#include "picks.h"
 #include "signal.h"
 
 namespace mmr {
@@ -23,101 +24,102 @@ MMR_DEVICE float lambda(const Problem &p, const Buffers &buffers, int64_t scope,
     return 1 - buffers.diversity(p, scope) * (1 - chosen);
 }
 
-// ---- Greedy MMR ------------------------------------------------------------------------------------------------
-
-// The largest value over the warp's 32 P members, and the lowest index that has it.
-template <int P>
-MMR_DEVICE void first_largest(const float (&value)[P], float &largest, int &index) {
-    float own = value[0];
+// Notes the rewards of a scope of at most 128 members, and λ: by one warp.
+MMR_DEVICE void note_rewards(const Problem &p, const Buffers &buffers, const Shared<float> &notes, int64_t scope,
+                             const Range &range) {
+    const int own = (static_cast<int>(range.count) - lane_index() + 31) / 32;
+    float reward[most_small / 32];
+    int count = 0;
 #pragma unroll
-    for (int p = 1; p < P; ++p) own = fmaxf(own, value[p]);
-    largest = from_ordered_bits(warp_max(ordered_bits(own + 0.0f)));  // -0 + 0 = 0
-    index = 0;
-#pragma unroll
-    for (int p = P - 1; p >= 0; --p) {
-        const uint32_t lanes = __ballot_sync(all_lanes, value[p] == largest);
-        if (lanes) index = __ffs(lanes) - 1 + 32 * p;
-    }
-}
-
-// Carbonell & Goldstein 1998: score = lam r - (1 - lam) nearest. similarity(i, j) is S_ij for picked j.
-template <int P, class Similarity>
-MMR_DEVICE void greedy(Members<P> &members, float lam, bool first_pick_score, Similarity similarity) {
-    MMR_PHASE("first pick");
-    const float weight = lam - 1;
-    float weighted[P], score[P], nearest[P];  // weighted: lam r, of those left; -inf once picked
-#pragma unroll
-    for (int p = 0; p < P; ++p) {
-        weighted[p] = members.valid[p] ? lam * members.reward[p] : -INFINITY;
-        score[p] = members.valid[p] ? members.reward[p] : -INFINITY;
-        nearest[p] = 0;
-    }
-    float best;
-    int pick;
-    first_largest<P>(score, best, pick);
-    if (first_pick_score) best *= lam;
-    MMR_PHASE("greedy");
-    for (int step = 0; step < members.count; ++step) {
-#pragma unroll
-        for (int p = 0; p < P; ++p) {
-            const int i = lane_index() + 32 * p;
-            if (i == pick) {
-                members.new_reward[p] = best;
-                members.rank[p] = step;
-                members.max_similarity[p] = nearest[p];
-                weighted[p] = -INFINITY;
-            }
+    for (int k = 0; k < most_small / 32; ++k) {
+        reward[k] = NAN;
+        if (k < own) {
+            const int64_t row = range.row(lane_index() + 32 * k);
+            const float value = buffers.rewards.load(row);
+            if (is_finite(value) && (!buffers.valid || buffers.valid.load(row))) reward[k] = value;
+            notes.store(noted_rewards + lane_index() + 32 * k, reward[k]);
         }
-        if (step + 1 == members.count) return;
-#pragma unroll
-        for (int p = 0; p < P; ++p) {
-            const int i = lane_index() + 32 * p;
-            nearest[p] = fmaxf(nearest[p], similarity(i, pick));
-            score[p] = fmaf(weight, nearest[p], weighted[p]);
-        }
-        first_largest<P>(score, best, pick);
+        count += __popc(__ballot_sync(all_lanes, reward[k] == reward[k]));
     }
-}
-
-// One scope of at most 32 P members, by the whole block: its last warp does all but the products and the signal.
-template <class Element, int P>
-MMR_DEVICE void small_scope(const Problem &p, const Work &work, const Buffers &buffers, const Shared<float> &memory,
-                            const Shared<float> &scale, int64_t scope, const Range &range, bool advantages) {
-    const bool leads = warp_index() == block_warps - 1;
-    const int size = static_cast<int>(range.count);
-    Members<P> members(buffers, range, leads && p.picks());
     float lam = NAN;
-    const auto meanwhile = [&] {
-        if (p.picks()) lam = lambda(p, buffers, scope, members.moments(members.reward), members.count);
-        if (buffers.lam_out && lane_index() == 0) buffers.lam_out.store(scope, lam);
-    };
-    if (p.needs_similarity() && !p.similarity) {
-        const Embeddings<Element> embeddings(p, work.aligned);
-        form_triangle<Element, P>(embeddings, memory, scale, size, p.normalize,
-                                  [&](int slot) { return range.row(slot); }, meanwhile);
-    } else if (leads) {
-        meanwhile();
+    if (p.picks()) {
+        const Moments r = warp_moments(most_small / 32, count, [&](int k) { return reward[k]; },
+                                       [&](int k) { return reward[k] == reward[k]; });
+        lam = lambda(p, buffers, scope, r, count);
     }
-    if (buffers.signal && warp_index() == 0) write_signal<P>(p, work, memory, scope);
-    if (p.method == Method::dpp) {
-        determinants<P>(p, work, memory, scope, advantages);
-        return;
+    if (lane_index() == 0) {
+        notes.store(noted_lambda, lam);
+        if (buffers.lam_out) buffers.lam_out.store(scope, lam);
     }
-    if (!leads) return;
-    if (!p.picks()) {
-        without_picks<P>(p, work, memory, scope, advantages);
-        return;
+    __syncwarp();
+}
+
+// The S that was given.
+MMR_DEVICE void take_square(const Buffers &buffers, const Square &square, int64_t scope) {
+    for (int i = warp_index(); i < square.size; i += block_warps)
+        for (int j = lane_index(); j < square.size; j += 32)
+            square.store(i, j, buffers.given_similarity(scope, square.size, i, j));
+    square.clear_ends();
+    __syncthreads();
+}
+
+// Sections 4 and 5 of "mmr" by the scope's last warp.
+template <int P>
+MMR_DEVICE_CALL void with_picks(const Problem &p, const Work &work, int64_t scope, bool advantages) {
+    MMR_BLOCK_MEMORY(notes, memory);
+    const Buffers buffers(p, work);
+    const Range range = range_of_scope(p, buffers, scope);
+    const Square similarity(memory, static_cast<int>(range.count));
+    Members<P> members(notes, similarity.size);
+    const float lam = notes.load(noted_lambda);
+    float score[P], weighted[P], nearest[P] = {};
+#pragma unroll
+    for (int k = 0; k < P; ++k) {
+        score[k] = members.valid[k] ? members.reward[k] : -INFINITY;  // the first pick is of the highest reward
+        weighted[k] = members.valid[k] ? lam * members.reward[k] : -INFINITY;
     }
-    const auto of_embeddings = [&](int i, int j) {
-        return i < size ? memory.load(triangle_index(i, j)) : 0;
-    };
-    const auto as_given = [&](int i, int j) {
-        return i < size ? buffers.given_similarity(scope, size, i, j) : 0;
-    };
-    if (p.similarity) greedy<P>(members, lam, p.first_pick_score(), as_given);
-    else greedy<P>(members, lam, p.first_pick_score(), of_embeddings);
+    MMR_PHASE("greedy");
+    pick_greedily<P>(weight_of(lam), score, weighted, nearest, members.count, [](float, int) { return false; },
+                     [&](int pick, float(&of_pick)[P]) { similarity.row<P>(pick, of_pick); },
+                     [&](int k, float best, int step) {
+                         members.new_reward[k] = step == 0 && p.first_pick_score() ? lam * best : best;
+                         members.rank[k] = step;
+                         members.max_similarity[k] = nearest[k];
+                     });
     if (p.match_scale) members.match_scale();
     write_outputs<P>(p, buffers, members, range, advantages, [](float (&)[P], const Moments &) {});
+}
+
+// All but S and the picks, of a scope of at most 32 P members.
+template <int P>
+MMR_DEVICE void reweight_small(const Problem &p, const Work &work, const Buffers &buffers, int64_t scope, bool advantages) {
+    if (buffers.signal && warp_index() == 0) write_signal<P>(p, work, scope);
+    if (p.method == Method::dpp) determinants<P>(p, work, scope, advantages);
+    else if (!p.picks() && warp_index() == block_warps - 1) without_picks<P>(p, work, scope, advantages);
+}
+
+// One scope of at most 32 P members, P 1 or 4, by the whole block. How members lie in lanes, its own size alone decides.
+template <class Element, int P>
+MMR_DEVICE void small_scope(const Problem &p, const Work &work, const Buffers &buffers, const Shared<float> &memory,
+                            const Shared<float> &notes, int64_t scope, const Range &range, bool advantages) {
+    const Square square(memory, static_cast<int>(range.count));
+    const auto note = [&] {
+        if (warp_index() == block_warps - 1) note_rewards(p, buffers, notes, scope, range);
+    };
+    const bool needs_square = p.needs_similarity() && square.size > 0;
+    if (needs_square && !p.similarity) {
+        form_square<P>(Embeddings<Element>(p, work.aligned), square, notes, p.normalize,
+                       [&](int i) { return range.row(i); }, note);
+    } else {
+        note();
+        if (needs_square) take_square(buffers, square, scope);
+    }
+    if (P == 1 || square.size <= 32) reweight_small<1>(p, work, buffers, scope, advantages);
+    else reweight_small<P>(p, work, buffers, scope, advantages);
+    if (!p.picks() || warp_index() < block_warps - 1) return;
+    if (P == 1 || square.size <= 32) with_picks<1>(p, work, scope, advantages);
+    else if (square.size <= 64) with_picks<(P + 1) / 2>(p, work, scope, advantages);
+    else with_picks<P>(p, work, scope, advantages);
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ MMR_DEVICE float variance_of(const Moments &r, int valid) {
 }
 
 template <int P>
-MMR_DEVICE void add_signal(const Members<P> &members, const SmallSimilarity &similarity, float sharpness,
-                           float &explained, float &variance) {
+MMR_DEVICE void add_signal(const Members<P> &members, const Square &similarity, float sharpness, float &explained,
+                           float &variance) {
     if (members.count < 2) return;
     const Moments r = members.moments(members.reward);
     float centred[P], weights[P] = {}, weighed[P] = {}, total = 0;
@@ -28,21 +28,17 @@ MMR_DEVICE void add_signal(const Members<P> &members, const SmallSimilarity &sim
         total += centred[k];
     }
     total = warp_sum(total);
+    for_each_valid<P>(members, similarity.size, [&](int j, int lane, int at) {
+        const float centred_j = __shfl_sync(all_lanes, chosen<P>(centred, at), lane);
+        float of_j[P];
+        similarity.row<P>(j, of_j);
 #pragma unroll
-    for (int from = 0; from < P; ++from) {
-        const uint32_t valid = __ballot_sync(all_lanes, members.valid[from]);
-        for (int j = from * 32; j < similarity.size && j < from * 32 + 32; ++j) {
-            if (!(valid >> (j % 32) & 1)) continue;
-            const float of_j = __shfl_sync(all_lanes, centred[from], j % 32);
-#pragma unroll
-            for (int k = 0; k < P; ++k) {
-                const int i = lane_index() + 32 * k;
-                const float alike = i == j ? 0 : likeness(similarity(i, j), sharpness);
-                weights[k] += alike;
-                weighed[k] = fmaf(alike, of_j, weighed[k]);
-            }
+        for (int k = 0; k < P; ++k) {
+            const float alike = member<P>(k) == j ? 0 : likeness(of_j[k], sharpness);
+            weights[k] += alike;
+            weighed[k] = fmaf(alike, centred_j, weighed[k]);
         }
-    }
+    });
     float part = 0;
 #pragma unroll
     for (int k = 0; k < P; ++k)
@@ -53,19 +49,20 @@ MMR_DEVICE void add_signal(const Members<P> &members, const SmallSimilarity &sim
 
 // Not inlined: a warp that has nothing else to do runs it while the last one picks.
 template <int P>
-MMR_DEVICE_CALL void write_signal(const Problem &p, const Work &work, const Shared<float> memory, int64_t scope) {
-    MMR_PHASE("signal");
+MMR_DEVICE_CALL void write_signal(const Problem &p, const Work &work, int64_t scope) {
+    MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
-    const SmallSimilarity similarity{p, buffers, memory, scope, static_cast<int>(range.count)};
-    Members<P> members(buffers, range, true);
+    const Square similarity(memory, static_cast<int>(range.count));
+    Members<P> members(notes, similarity.size);
     int64_t group_of[P];
     bool valid[P];
 #pragma unroll
     for (int k = 0; k < P; ++k) {
         valid[k] = members.valid[k];
-        group_of[k] = p.batch_scope() && valid[k] ? buffers.group_of.load(range.row(lane_index() + 32 * k)) : 0;
+        group_of[k] = p.batch_scope() && valid[k] ? buffers.group_of.load(range.row(member<P>(k))) : 0;
     }
+    MMR_PHASE("signal");
     float explained = 0, variance = 0;
     for (int64_t group = 0; group < (p.batch_scope() ? p.num_groups : 1); ++group) {
         members.count = 0;

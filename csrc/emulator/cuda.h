@@ -12,13 +12,15 @@
 #define MMR_DEVICE inline
 #define MMR_DEVICE_CALL inline
 #define MMR_PARAMETER const
-#define MMR_KERNEL void
-#define MMR_LAUNCH(kernel, grid, threads, stream, ...) \
-    (static_cast<void>(stream), emulator::launch(grid, threads, [=] { kernel(__VA_ARGS__); }))
+#define MMR_KERNEL(blocks_beside) void
+#define MMR_LAUNCH(kernel, grid, threads, shared_words, stream, ...) \
+    (static_cast<void>(stream), static_cast<void>(shared_words), emulator::launch(grid, threads, [=] { kernel(__VA_ARGS__); }))
 #define MMR_SHARED(T, name, count) const auto name = emulator::shared_array<T>(#name, count)
+#define MMR_SHARED_OF_LAUNCH(name, words) const auto name = emulator::shared_array<float>(#name, words)
 #define MMR_PHASE(name) emulator::enter_phase(name)
 
 #define __syncthreads() emulator::sync_threads({__FILE__, __LINE__})
+#define __syncthreads_count(value) emulator::sync_threads_count(value, {__FILE__, __LINE__})
 #define __syncwarp() emulator::sync_warp({__FILE__, __LINE__})
 #define __shfl_sync(mask, value, source) emulator::shuffle(mask, value, source, {__FILE__, __LINE__})
 #define __shfl_xor_sync(mask, value, lanes) emulator::shuffle_xor(mask, value, lanes, {__FILE__, __LINE__})
@@ -34,9 +36,24 @@ using Shared = emulator::Shared<T>;
 template <class T>
 using Global = emulator::Global<T>;
 
+struct float2 {
+    float x, y;
+};
 struct float4 {
     float x, y, z, w;
 };
+
+template <class T>
+void start_copy(const Shared<float> &to, int i, const Global<const T> &from, int64_t k) {
+    const float4 value = from.template load16<float4>(k);
+    if (target >= 800) to.store16_later(i, value);
+    else to.store16(i, value);
+}
+inline void close_group_of_copies() { emulator::self().copies.emplace_back(); }
+template <int groups>
+void wait_for_copies() {
+    emulator::finish_copies(groups);
+}
 
 struct {
     struct {
@@ -127,6 +144,7 @@ inline uint32_t warp_max(uint32_t value) {
     for (int offset = 16; offset; offset /= 2) value = max(value, __shfl_xor_sync(~0u, value, offset));
     return value;
 }
+inline uint32_t warp_min(uint32_t value) { return ~warp_max(~value); }
 
 }  // namespace
 }  // namespace mmr

@@ -64,6 +64,8 @@ struct Thread {
     State state = runnable;
     Arrival arrival;
     Where barrier{"", 0};
+    bool counted = false;  // by the barrier
+    std::vector<std::vector<std::function<void()>>> copies{1};  // under way, by group; the last group is open
     Counts *counts = nullptr;  // of the phase it is in
     int64_t warp_epoch = 0;   // advances when the warp orders its memory
     ucontext_t start;
@@ -80,6 +82,7 @@ struct Launch {
     int grid = 0, threads = 0, block = 0;
     unsigned seed = 0;  // of the order in which blocks and threads run; 0: ascending
     int64_t block_epoch = 0;
+    int counted = 0;  // threads that the last barrier counted
     std::vector<Thread> thread;
     Thread *current = nullptr;
     jmp_buf scheduler;
@@ -156,6 +159,19 @@ inline void sync_threads(Where where) {
     wait();
 }
 
+inline int sync_threads_count(bool counted, Where where) {
+    self().counted = counted;
+    sync_threads(where);
+    return launch_state().counted;
+}
+
+// Until at most `groups` closed groups of copies are under way: only now is what they bring in its place.
+inline void finish_copies(size_t groups) {
+    auto &copies = self().copies;
+    for (; copies.size() > groups + 1; copies.erase(copies.begin()))
+        for (const auto &copy : copies.front()) copy();
+}
+
 inline void collective(const Arrival &arrival) {
     Thread &thread = self();
     if (!(arrival.mask >> thread.lane() & 1))
@@ -212,7 +228,11 @@ inline bool complete_barrier() {
             fail("divergent __syncthreads: thread 0 waits at " + first.barrier.text(), thread, thread.barrier);
     ++first.counts->barriers;
     ++launch.block_epoch;
-    for (Thread &thread : launch.thread) thread.state = Thread::runnable;
+    launch.counted = 0;
+    for (Thread &thread : launch.thread) {
+        launch.counted += thread.counted;
+        thread.state = Thread::runnable;
+    }
     for (int warp = 0; warp * warp_size < launch.threads; ++warp) close_epoch_of_warp(warp);
     return true;
 }

@@ -10,6 +10,7 @@ namespace emulator {
 // What is known of one 4-byte word of shared memory.
 struct Word {
     bool written = false;
+    bool under_way = false;  // a copy to it was started and not waited for
     int writer = -1;
     int64_t write_block_epoch = -1, write_warp_epoch = -1;
     int64_t read_block_epoch = -1;   // of the reads that follow
@@ -17,6 +18,7 @@ struct Word {
     int last_reading_warp = -1;
     int64_t read_warp_epoch = -1;    // of the last reading warp
     uint32_t reading_lanes = 0;
+    int64_t add_block_epoch = -1;    // of the last atomic addition
 };
 
 struct SharedArray {
@@ -30,6 +32,7 @@ struct SharedAccess {
     Where where;
     int64_t word;
     int words;
+    Counts *counts;  // of the phase that it belongs to
 };
 
 struct BlockMemory {
@@ -76,7 +79,7 @@ inline void close_epoch_of_warp(int warp) {
     Launch &launch = launch_state();
     struct Instruction {
         std::vector<const SharedAccess *> lanes = std::vector<const SharedAccess *>(warp_size, nullptr);
-        const Thread *thread = nullptr;
+        Counts *counts = nullptr;
     };
     std::map<std::pair<int, int>, Instruction> instructions;  // by line and repetition
     for (int lane = 0; lane < warp_size && warp * warp_size + lane < launch.threads; ++lane) {
@@ -85,11 +88,11 @@ inline void close_epoch_of_warp(int warp) {
         for (const SharedAccess &access : launch.memory->log[index]) {
             Instruction &instruction = instructions[{access.where.line, repetition[access.where.line]++}];
             instruction.lanes[static_cast<size_t>(lane)] = &access;
-            instruction.thread = &launch.thread[index];
+            instruction.counts = access.counts;
         }
     }
     for (const auto &[key, instruction] : instructions) {
-        Counts &counts = *instruction.thread->counts;
+        Counts &counts = *instruction.counts;
         int words = 1;
         for (const SharedAccess *access : instruction.lanes)
             if (access) words = access->words;
@@ -113,6 +116,7 @@ inline void note_read(Word &word, const char *name, int64_t index, Where where) 
     const Thread &thread = self();
     const int64_t now = launch_state().block_epoch;
     const auto place = [&] { return std::string("shared ") + name + "[" + std::to_string(index) + "]"; };
+    if (word.under_way) fail("read of " + place() + ", to which a copy is under way", thread, where);
     if (!word.written) fail("read of " + place() + ", which nobody wrote", thread, where);
     if (!ordered(word.writer, word.write_block_epoch, word.write_warp_epoch))
         fail("race: read of " + place() + ", written by thread " + std::to_string(word.writer) + " with no barrier between",
@@ -133,6 +137,7 @@ inline void note_write(Word &word, const char *name, int64_t index, Where where)
     const Thread &thread = self();
     const int64_t now = launch_state().block_epoch;
     const auto place = [&] { return std::string("shared ") + name + "[" + std::to_string(index) + "]"; };
+    if (word.under_way) fail("write of " + place() + ", to which a copy is under way", thread, where);
     if (word.written && !ordered(word.writer, word.write_block_epoch, word.write_warp_epoch))
         fail("race: write of " + place() + ", written by thread " + std::to_string(word.writer) + " with no barrier between",
              thread, where);
@@ -168,7 +173,41 @@ class Shared {
     void store16(int64_t i, Vector value, const char *file = __builtin_FILE(), int line = __builtin_LINE()) const {
         put(i, value, {file, line});
     }
+    // What the lanes add arrives in some order, which is no race.
+    T add(int64_t i, T value, const char *file = __builtin_FILE(), int line = __builtin_LINE()) const {
+        const int64_t first = checked<T>(i, {file, line});
+        Word &word = array->words[static_cast<size_t>(first)];
+        if (word.add_block_epoch != launch_state().block_epoch) {
+            note_read(word, array->name, first, {file, line});
+            note_write(word, array->name, first, {file, line});
+            word.add_block_epoch = launch_state().block_epoch;
+        }
+        T old;
+        std::memcpy(&old, &array->data[static_cast<size_t>(first)], sizeof old);
+        const T sum = old + value;
+        std::memcpy(&array->data[static_cast<size_t>(first)], &sum, sizeof sum);
+        return old;
+    }
+    // A copy that the thread must wait for. From now on nobody else may touch its place.
+    template <class Vector>
+    void store16_later(int64_t i, Vector value, const char *file = __builtin_FILE(), int line = __builtin_LINE()) const {
+        put(i, Vector(), {file, line});
+        SharedArray &memory = *array;
+        const int64_t first = begin + i, words = sizeof(Vector) / 4;
+        for (int64_t k = first; k < first + words; ++k) memory.words[static_cast<size_t>(k)].under_way = true;
+        self().copies.back().push_back([&memory, first, words, value, where = Where{file, line}] {
+            for (int64_t k = first; k < first + words; ++k) {
+                memory.words[static_cast<size_t>(k)].under_way = false;
+                note_write(memory.words[static_cast<size_t>(k)], memory.name, k, where);
+            }
+            std::memcpy(&memory.data[static_cast<size_t>(first)], &value, sizeof value);
+        });
+    }
     Shared from(int64_t i) const { return Shared(*array, begin + i); }
+    template <class U>
+    Shared<U> as() const {
+        return Shared<U>(*array, begin);
+    }
 
   private:
     static_assert(sizeof(T) == 4, "shared memory is kept in words of 4 bytes");
@@ -184,7 +223,7 @@ class Shared {
             fail(std::string("misaligned: 16 bytes at shared ") + array->name + "[" + std::to_string(first) + "]", self(),
                  where);
         launch_state().memory->log[static_cast<size_t>(self().index)].push_back(
-            {where, array->first_word + first, static_cast<int>(words)});
+            {where, array->first_word + first, static_cast<int>(words), self().counts});
         return first;
     }
     template <class Value>

@@ -45,7 +45,7 @@ def imitate(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_rate, total_steps=steps, pct_start=0.1)
     for _ in (bar := trange(steps)):
         batch = names([f"{text}<eos>" for text in texts()], padding=True, padding_side="right", return_tensors="pt")
-        ids, mask = batch["input_ids"], batch["attention_mask"]
+        ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
         answered = pad((ids == names.convert_tokens_to_ids("=")).cumsum(1)[:, :-1], (1, 0)).bool() & mask.bool()
         loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(~answered, -100)).loss
         optimizer.zero_grad()

@@ -10,7 +10,7 @@ import torch
 
 from mmr_kernels.backends.extension import arguments
 from mmr_kernels.backends.host import Host
-from mmr_kernels.memory import check_room, largest_scope, no_room
+from mmr_kernels.memory import check_room, no_room
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
 
@@ -39,7 +39,7 @@ def run(problem: Problem) -> MMRResult:
     try:
         module.mmr(*arguments(module, problem, outputs), torch.get_num_threads())
     except MemoryError as error:  # its scratch holds a little more than the similarities
-        raise no_room(largest_scope(problem), problem.rewards.device) from error
+        raise no_room(problem.largest_scope, problem.rewards.device) from error
     return outputs
 
 

@@ -24,7 +24,7 @@ def arguments(module: ModuleType, problem: Problem, outputs: MMRResult) -> tuple
     """Of the module's function ``mmr``, up to those that only that module takes."""
     (
         rewards, embeddings, num_groups, group_size, options, similarity, valid, group_offsets, order, lam, labels,
-        diversity, group_of,
+        diversity, group_of, _,
     ) = problem  # fmt: skip
     advantages, reweighted_rewards, selection_rank, max_similarity, lam_out, signal = outputs
     return (

@@ -36,6 +36,7 @@ def _run(problem: Problem) -> MMRResult:
         problem.group_size,
         problem.group_offsets,
         problem.order,
+        problem.largest_group,
     )
     options = problem.options
     needed = problem.needs_similarity

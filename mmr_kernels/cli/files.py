@@ -36,6 +36,8 @@ def naming(path: object) -> Iterator[None]:
     """An error of the system becomes one that names the file and says why."""
     try:
         yield
+    except BrokenPipeError:  # of a reader like head that has had enough
+        raise
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
 
@@ -45,6 +47,8 @@ def opened(path: Path) -> Iterator[Source]:
     """The file, known by the end of its name. What can be read once only, "-" for stdin or a pipe, is copied to a
     temporary file; it is JSONL unless its name says something else."""
     once = str(path) == "-"
+    if once and sys.stdin is None:
+        raise InputError("-: stdin is closed")
     if not once:
         with naming(path):
             kind = path.stat().st_mode

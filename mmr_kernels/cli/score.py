@@ -95,13 +95,14 @@ def score(
                 write_rows(out, ScoredRows(source, fields, read, scored), temporaries[out])
             if plot is not None:
                 _draw(plot, scored, plain_advantages, len(read.offsets) - 1, temporaries[plot])
+        from mmr_kernels.cli.summary import print_summary
+
+        with naming("standard output"):
+            print_summary(read, scored, plain_advantages, show)
+            for path in written:
+                typer.echo(f"wrote {path}")
     except InputError as error:
         fail(error, 1)
-    from mmr_kernels.cli.summary import print_summary
-
-    print_summary(read, scored, plain_advantages, show)
-    for path in written:
-        typer.echo(f"wrote {path}")
 
 
 def _draw(plot: Path, scored: Scored, plain_advantages: Tensor, groups: int, temporary: Path) -> None:

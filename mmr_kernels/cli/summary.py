@@ -19,7 +19,7 @@ from mmr_kernels.integrations.scored import Scored
 from mmr_kernels.reference.advantages import all_equal
 
 #: Resampled numbers that are held at a time.
-ENTRIES = 2**20
+ENTRIES = 2**17
 #: Members of a group that a row has room for.
 MEMBERS_SHOWN = 8
 

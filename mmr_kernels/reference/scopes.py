@@ -22,16 +22,13 @@ def member_table(
     group_size: int,
     group_offsets: Tensor | None,
     order: Tensor | None,
+    longest: int,
 ) -> Tensor:
-    """The normal form of ``mmr_kernels.problem.Problem`` as a member table.
-
-    Reading the largest group's size is free for CPU tensors; elsewhere it would be a sync, so the row length is N.
-    """
+    """The normal form of ``mmr_kernels.problem.Problem`` as a member table, rows of ``longest`` places each."""
     if group_offsets is None:
         return torch.arange(count, device=device).reshape(num_groups, group_size)
     offsets = group_offsets.clamp(0, count)
     sizes = offsets.diff()
-    longest = count if device.type != "cpu" else int(sizes.max()) if num_groups else 0
     place = torch.arange(longest, device=device)
     position = (offsets[:-1, None] + place).where(place < sizes[:, None], count)
     if order is None:

@@ -153,11 +153,13 @@ def test_bits_do_not_depend_on_the_order_of_blocks_and_threads(
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [8, 16, 32, 50, 128])
 def test_embeddings_are_read_once(emulator: Any, size: int, dtype: torch.dtype, target: int) -> None:
+    if target < 800 and size > 64:
+        pytest.skip("by tiles, which read rows anew")
     emulator.emulate(target)
     rewards, embeddings = rollouts(2, size, 512, dtype)
     mmr_advantages(rewards, embeddings, backend="cuda")
     assert emulator.traffic()["embeddings"] == (embeddings.nbytes, 0)
-    assert emulator.traffic()["rewards"] == (2 * rewards.nbytes, 0)  # once to see that it is finite
+    assert emulator.traffic()["rewards"] == (rewards.nbytes, 0)
     assert emulator.traffic()["advantages"] == (0, rewards.nbytes)
     for method in METHODS:
         details(rewards, embeddings, **named(method))
@@ -166,39 +168,37 @@ def test_embeddings_are_read_once(emulator: Any, size: int, dtype: torch.dtype, 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("size", [8, 16, 32, 33, 64, 100, 128])
-def test_a_greedy_step_is_one_reduction_and_one_read_a_member_of_the_lane(
-    emulator: Any, size: int, target: int
-) -> None:
-    """No barrier; banks at worst 2-way, by the packed triangle's triangular numbers."""
+def test_a_greedy_step_is_two_reductions_and_one_read(emulator: Any, size: int, target: int) -> None:
+    """No barrier, no bank that two lanes want at once. Before 8.0 the room is for 64 members."""
+    if target < 800 and size > 64:
+        pytest.skip("not in shared memory")
     emulator.emulate(target)
     mmr_advantages(*rollouts(1, size, 64), backend="cuda")
-    steps, held = size - 1, 1 if size <= 32 else 2 if size <= 64 else 4
     greedy = emulator.counts()["greedy"]
-    assert greedy["barriers"] == greedy["warp_syncs"] == 0
-    assert greedy["votes"] == steps * held
-    assert greedy["reductions"] == (steps if target >= 800 else 0)
-    assert greedy["shuffles"] == (0 if target >= 800 else 5 * steps)
-    assert greedy["shared_accesses"] <= steps * held
-    assert greedy["worst_bank_conflict"] <= 2
+    assert greedy["barriers"] == greedy["warp_syncs"] == greedy["votes"] == 0
+    assert greedy["reductions"] == (2 * size if target >= 800 else 0)
+    assert greedy["shuffles"] == (0 if target >= 800 else 10 * size)
+    assert greedy["shared_accesses"] == size
+    assert greedy["worst_bank_conflict"] == 1
 
 
 @pytest.mark.parametrize("size", [8, 32, 33, 100, 128])
-def test_a_step_of_what_counts_is_one_read_a_member_of_the_lane(emulator: Any, size: int) -> None:
-    """Counts and the signal read a column per step; a component grows by a read and a vote a member of the lane."""
+def test_a_step_of_what_counts_is_one_read(emulator: Any, size: int) -> None:
+    """Counts and the signal read a row per step; a component grows by a read and a vote a member of the lane."""
     rewards, embeddings = rollouts(1, size, 64)
     held = 1 if size <= 32 else 2 if size <= 64 else 4
     details(rewards, embeddings, method="share")
     for phase in ("counts", "signal"):
         loop = emulator.counts()[phase]
-        assert loop["shared_accesses"] <= size * held
+        assert loop["shared_accesses"] == size
         assert loop["barriers"] == loop["warp_syncs"] == 0
-    assert emulator.counts()["signal"]["worst_bank_conflict"] <= 2
+    assert emulator.counts()["signal"]["worst_bank_conflict"] == 1
     details(rewards, embeddings, method="share", threshold=0.1)
     components = emulator.counts()["components"]
     assert components["votes"] == (size + 1) * held
-    assert components["shared_accesses"] <= size * held
+    assert components["shared_accesses"] == size
     assert components["shuffles"] == 0
-    assert components["worst_bank_conflict"] <= 2
+    assert components["worst_bank_conflict"] == 1
 
 
 @pytest.mark.parametrize("size", [8, 33, 128])

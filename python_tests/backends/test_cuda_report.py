@@ -1,6 +1,4 @@
-"""Budgets of the compiled CUDA kernel: of all targets as docs/cuda-report.json (``make kernels-report``) has them, and
-of the module that was built here.
-"""
+"""Budgets of the compiled CUDA kernel, as docs/cuda-report.json (``make kernels-report``) has it and as built here."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ def rows(request: pytest.FixtureRequest) -> list[Row]:
     """Every kernel on every target."""
     if request.param == "committed":
         found: list[Row] = json.loads(cuda_report.REPORT.read_text())["rows"]
-        assert {row["target"] for row in found} == {"sm_75", "sm_80", "sm_90", "sm_100", "sm_120"}
+        assert "sm_90" in {row["target"] for row in found}
         return found
     if this_host().cuda_extension is not None:
         pytest.skip(f"no module mmr_kernels._cuda: {this_host().cuda_extension}")
@@ -36,23 +34,30 @@ def rows(request: pytest.FixtureRequest) -> list[Row]:
     return cuda_report.rows(Path(spec.origin))
 
 
-def test_there_are_twelve_kernels_per_target(rows: list[Row]) -> None:
-    assert set(Counter(row["target"] for row in rows).values()) == {12}
+def test_there_are_four_kernels_per_target(rows: list[Row]) -> None:
+    assert set(Counter(row["target"] for row in rows).values()) == {4}
 
 
 def test_nothing_spills(rows: list[Row]) -> None:
     assert [row for row in rows if row["spills"] or row["stack"]] == []
 
 
-def test_no_barrier_in_the_greedy_loop_of_one_warp(rows: list[Row]) -> None:
+def test_greedy_loops_are_there_and_have_no_barrier(rows: list[Row]) -> None:
     for row in rows:
-        assert len(row["greedy"]) == 2, "one for embeddings, one for similarities as given"
-        assert [loop["barriers"] for loop in row["greedy"]] == [0, 0], row
+        sizes = [(loop["members"], loop["round"]) for loop in row["greedy"]]
+        assert sizes[: 1 if row["members"] else 3] == [(32 * P, False) for P in ((1,) if row["members"] else (1, 2, 4))]
+        assert all(loop["barriers"] == 0 for loop in row["greedy"]), row
 
 
-def test_a_greedy_step_reduces_once(rows: list[Row]) -> None:
+#: Cycles of one pick on sm_90, by the members that the warp holds: estimates (bench/disassembly.py).
+CYCLES = {32: 195, 64: 210, 128: 270}
+
+
+def test_a_pick_takes_no_longer_than_it_did(rows: list[Row]) -> None:
     for row in rows:
-        assert {loop["reductions"] for loop in row["greedy"]} == {5 if row["target"] == "sm_75" else 1}, row
+        for loop in row["greedy"]:
+            if row["target"] == "sm_90" and not loop["round"]:
+                assert loop["cycles"] <= CYCLES[loop["members"]], row
 
 
 def test_16_bit_products_run_on_tensor_cores_from_8_0_on(rows: list[Row]) -> None:
@@ -61,6 +66,6 @@ def test_16_bit_products_run_on_tensor_cores_from_8_0_on(rows: list[Row]) -> Non
         assert bool(row["tensor_products"]) is tensor_cores, row
 
 
-def test_four_blocks_of_shared_memory_fit(rows: list[Row]) -> None:
-    """Beside one another on the largest SMs, and one on the smallest (64 KB)."""
-    assert all(row["shared"] <= 48 * 1024 for row in rows)
+def test_blocks_of_small_groups_fit_beside_one_another(rows: list[Row]) -> None:
+    """Two of 256 threads in the 65,536 registers of a multiprocessor."""
+    assert all(row["registers"] <= 128 for row in rows if row["members"])

@@ -104,9 +104,20 @@ def test_every_size_has_a_configuration() -> None:
 
 
 def test_a_ragged_group_is_cut_alike_in_every_call() -> None:
-    """Only the room for members follows N: a tile or block that did would change the order of sums, and the bits."""
-    rows = {triton.configuration(problem("cuda:0", 1, n, ragged=True))._replace(members=0) for n in (1, 40, 700, 4096)}
-    assert len(rows) == 1
+    """The room for members follows how large groups may be; what sums are made of must not, for the bits' sake."""
+    for dtype, tile in ((torch.bfloat16, 32), (torch.float32, 16)):
+        for bound in (1, 16, 20, 40, 700, 4096):
+            call = problem("cuda:0", 1, 4096, ragged=True)._replace(max_group_size=bound)
+            row = triton.configuration(call._replace(embeddings=OnDevice("cuda:0", 4096, 8, dtype=dtype)))
+            assert row.block_dim == (128 if dtype is torch.bfloat16 else 64)
+            assert row.members >= bound
+            assert row.tile == (tile if bound > 32 else max(16, row.tile))
+
+
+def test_a_bound_lets_more_completions_in() -> None:
+    call = problem("cuda:0", 1000, 8, ragged=True)
+    assert triton.why_not(call, GPU) is not None
+    assert triton.why_not(call._replace(max_group_size=9), GPU) is None
 
 
 def test_triton_is_imported_by_nobody_else() -> None:

@@ -101,15 +101,15 @@ def test_each_embedding_is_read_once_and_each_output_written_once(
         assert not traffic.loads
         assert not traffic.stores
     else:
-        # Nothing else but scratch: similarities written once, then one row read per pick; factors.
+        # Nothing else but scratch: similarities written once, then all read once, then one row per pick; factors.
         assert buffers[0] is not None
         written, read = traffic.of(traffic.stores, buffers[0]), traffic.of(traffic.loads, buffers[0])
-        assert set(written) <= {0, 1}
+        assert set(written) <= {0, 1, 2}
         assert not traffic.loads
         assert not traffic.stores
         members, copies = triton.configuration(call).members, max(read)
-        assert sum(written) <= 2 * size * (members + 1)
-        assert sum(read) <= copies * 2 * size * (members + 4)
+        assert sum(written) <= 2 * size * (members + 2)
+        assert sum(read) <= (copies * 2 + 1) * size * (members + 4)
 
 
 @contextmanager
@@ -156,25 +156,38 @@ def test_bits_depend_neither_on_program_order_nor_on_old_memory(size: int, optio
             torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("bound", [0, 5, 20, 36])
 @pytest.mark.parametrize("offsets", [[0, -5, 3, 9999, 4], [7, 7, 2, 2**40, -(2**40)], [40, 30, 20, 10, 0]])
-def test_wrong_offsets_stay_in_bounds(monkeypatch: pytest.MonkeyPatch, offsets: list[int]) -> None:
-    """A device's offsets are nobody's to check; what they cause is a wrong result, never a wrong address."""
+def test_wrong_offsets_stay_in_bounds(monkeypatch: pytest.MonkeyPatch, offsets: list[int], bound: int) -> None:
+    """A device's offsets and their bound are nobody's to check; they cause a wrong result, never a wrong address."""
     call = problem(1, 40)
     call = call._replace(
-        rewards=call.rewards.reshape(-1), group_size=0, num_groups=len(offsets) - 1, group_offsets=torch.tensor(offsets)
-    )
+        rewards=call.rewards.reshape(-1), group_size=0, num_groups=len(offsets) - 1,
+        group_offsets=torch.tensor(offsets), max_group_size=bound,
+    )  # fmt: skip
     outputs = allocate_outputs(call)
     buffers = triton.buffers(call, outputs)
     monkeypatch.setattr(triton, "allocate_outputs", lambda _: outputs)
     monkeypatch.setattr(triton, "buffers", lambda *_: buffers)
     traffic = Traffic(monkeypatch)
     triton.run(call)
-    for tensor in (call.rewards, call.embeddings, call.group_offsets, buffers[0], *filled(outputs)):
-        assert tensor is not None
+    for tensor in filter(
+        lambda each: each is not None, (call.rewards, call.embeddings, call.group_offsets, buffers[0], *filled(outputs))
+    ):
         traffic.of(traffic.loads, tensor)
         traffic.of(traffic.stores, tensor)
     assert not traffic.loads
     assert not traffic.stores
+
+
+def test_similarities_formed_apart_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a launch per kind of tile, over all multiprocessors."""
+    monkeypatch.setitem(triton.CONFIGURATIONS, (64, 4), triton.CONFIGURATIONS[64, 4]._replace(tile=16))
+    call = problem(2, 37)
+    together = triton.run(call)
+    monkeypatch.setattr(triton, "LARGEST_TOGETHER", 32)
+    for one, other in zip(filled(together), filled(triton.run(call)), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("size", [33, 130, 257])

@@ -152,6 +152,19 @@ def test_a_pipe_is_read_as_a_file_is(tmp_path: Path) -> None:
     assert len(rows_of(tmp_path / "scores.jsonl")) == 48
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(
+    ("stream", "words"),
+    [("> /dev/full", "standard output: No space left on device"), ("- <&-", "-: stdin is closed")],
+)
+def test_streams_that_cannot_be_used(tmp_path: Path, stream: str, words: str) -> None:
+    rollouts = "" if stream.startswith("-") else str(SAMPLE)
+    command = f"{sys.executable} -m mmr_kernels score --out {tmp_path}/s.jsonl {rollouts} {stream}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {words}\n"
+
+
 def test_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "link.jsonl").symlink_to("folder/scores.jsonl")
     assert run(SAMPLE, "--out", tmp_path / "link.jsonl").exit_code == 0

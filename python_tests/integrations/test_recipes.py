@@ -124,11 +124,23 @@ def test_later_files_win_and_places_are_relative_to_the_recipe(tmp_path: Path) -
         ("learning_rate: fast", "--learning-rate: invalid float value: 'fast'"),
         ("datasets: [{pth: x}]", "unexpected keyword argument 'pth'"),
         ("extends: [other.yaml]", "other.yaml"),
+        ("system_prompt: [Add.]", "system_prompt must be a str, got ['Add.']"),
+        ("reward_weights: 1.0", "reward_weights must be a list, got 1.0"),
+        ("model_init_kwargs: 3", "model_init_kwargs must be a dict, got 3"),
+        ("num_processes: 0", "num_processes must be at least 1, got 0"),
+        ("resume_from_checkpoint: nowhere", "resume_from_checkpoint must be a folder, got nowhere"),
     ],
 )
 def test_a_bad_recipe_is_named(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
-    refused(["--config", str(tmp_path / "mine.yaml"), "--use_cpu", "true", "--bf16", "false"], words)
+    needed = ["--dataset_name", "x", "--model_name_or_path", "x", "--reward_funcs", "accuracy_reward"]
+    needed = [] if "reward_funcs" in text else needed
+    refused(["--config", str(tmp_path / "mine.yaml"), *needed, "--use_cpu", "true", "--bf16", "false"], words)
+
+
+def test_a_bad_config_of_accelerate_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tabs.yaml").write_text("a:\t1\n\tb: 2\n")
+    refused([*MINIMAL, "--accelerate_config", str(tmp_path / "tabs.yaml")], 'tabs.yaml", line 1')
 
 
 @pytest.mark.parametrize("name", ["zero2", "fsdp"])
@@ -178,6 +190,11 @@ def test_bad_options_are_named(words: list[str], message: str) -> None:
         ({"dataset_name": __file__}, f"got the file {__file__}; for one file write datasets: [{{path: json"),
         ({"dataset_name": "no/such/data"}, "dataset_name no/such/data can't be loaded: "),
         ({"mmr_embedder": "lexcal"}, "embedder must be 'lexical'"),
+        (
+            {"mmr_embedder": "sentence-transformers:no/model"},
+            "mmr_embedder sentence-transformers:no/model can't be loa",
+        ),
+        ({"output_dir": "/proc/runs"}, "/proc/runs"),
         ({"model_name_or_path": "./no-model"}, "model_name_or_path ./no-model can't be loaded"),
         ({"reward_model_name_or_path": "./no-model"}, "reward_weights takes one number per reward, 3; got 2"),
         ({"reward_model_name_or_path": "./no-model", "reward_funcs": "accuracy_reward"}, "./no-model can't be loaded"),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import product
@@ -31,7 +30,7 @@ from mmr_kernels.integrations.metrics import SIGNAL
 from mmr_kernels.integrations.options import MMROptions
 from mmr_kernels.integrations.scored import score
 from study.pretrained import policy
-from study.pretrained.problems import Chains, ExactAnswer, Sum
+from study.pretrained.problems import Chains, ExactAnswer
 from study.pretrained.report import report
 from study.results_file import ResultsFile, Row
 from study.training.arms import ARMS
@@ -56,9 +55,9 @@ class Plan(NamedTuple):
     rate: float = 1e-4
 
 
-FULL = Plan(policy.LARGE, Chains("long chains", 5, 2, 0.05), (512, 8192, 300_000), 150, 1024, 4, 350, 16)
+FULL = Plan(policy.LARGE, Chains("4 terms of 2 digits", 4, 2, 0.05), (512, 8192, 300_000), 150, 512, 4, 350, 12)
 TINY = {**policy.SMALL, "hidden_size": 32, "intermediate_size": 64}
-DRY = Plan(TINY, Chains("long chains", 3, 1, 0.05), (32, 256, 1000), 1, 64, 2, 2, 2)
+DRY = Plan(TINY, Chains("3 terms", 3, 1, 0.05), (32, 256, 1000), 1, 64, 2, 2, 2)
 
 
 class Sampler:
@@ -134,7 +133,8 @@ class Study:
         self.plan, self.names, self.device = plan, policy.tokenizer(), device
         self.model = demo_policy.load(policy.untrained(plan.size), start).to(device)
         self.start = {name: weights.clone() for name, weights in self.model.state_dict().items()}
-        held_out, self.training, _ = plan.chains.parts(*plan.parts)
+        held_out, self.training = plan.chains.parts(*plan.parts[:2])
+        self.prompts = self.names([each.prompt for each in self.training], return_tensors="pt")["input_ids"].to(device)
         self.evaluation = Evaluation(plan.chains.family, held_out, self.names)
         self.evaluation.batches = [tuple(each.to(device) for each in batch) for batch in self.evaluation.batches]
         self.prompt = len(held_out[0].prompt)
@@ -157,16 +157,18 @@ class Study:
         optimizer = torch.optim.AdamW(self.model.parameters(), run.learning_rate, weight_decay=0.0)
         self.record(curves, 0)
         for step in range(1, run.steps + 1):
-            problems = order.sample(self.training, run.prompts_per_step)
-            tokens, own, rewards, embeddings = self.rollouts(problems, checker)
+            chosen = [
+                place for place in order.sample(range(len(self.training)), self.plan.prompts) for _ in range(GROUP_SIZE)
+            ]
+            tokens, own, rewards, embeddings = self.rollouts(chosen, checker)
             groups = torch.arange(len(rewards), device=self.device) // GROUP_SIZE
             call = partial(score, rewards, embeddings, group_size=GROUP_SIZE)
             scored, found = score_batch(options, call, rewards, groups, progress=step / run.steps, state=state)
             log_probability = logits(self.model, tokens[:, :-1])[:, self.prompt - 1 :].log_softmax(-1)
-            chosen = log_probability.gather(-1, tokens[:, self.prompt :, None]).squeeze(-1)
+            of_token = log_probability.gather(-1, tokens[:, self.prompt :, None]).squeeze(-1)
             entropy = -(log_probability.exp() * log_probability).sum(-1)
             mean = own / own.sum()
-            gain = scored.advantages[:, None] * chosen + arm.options.get("entropy_coef", 0.0) * entropy
+            gain = scored.advantages[:, None] * of_token + arm.options.get("entropy_coef", 0.0) * entropy
             optimizer.zero_grad()
             (-(gain * mean).sum()).backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -182,16 +184,16 @@ class Study:
         return {**run._asdict(), "wall_seconds": round(time.perf_counter() - begin, 2), "curves": columns}
 
     @torch.no_grad()
-    def rollouts(self, problems: Sequence[Sum], checker: ExactAnswer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def rollouts(self, chosen: list[int], checker: ExactAnswer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N, L) tokens, (N, C) which of the completion's are its own, (N,) rewards, (N, D) embeddings."""
-        problems = [problem for problem in problems for _ in range(GROUP_SIZE)]
-        prompts = self.names([problem.prompt for problem in problems], return_tensors="pt")["input_ids"]
-        tokens = self.sampler(prompts.to(self.device))
+        tokens = self.sampler(self.prompts[chosen])
         completions = tokens[:, self.prompt :]
         ends = completions == self.names.eos_token_id
         own = ends.cumsum(1) - ends.long() == 0
         texts = self.names.batch_decode(completions.where(own, self.names.pad_token_id), skip_special_tokens=True)
-        rewards = torch.tensor(checker(texts, [problem.expression for problem in problems]), device=self.device)
+        rewards = torch.tensor(
+            checker(texts, [self.training[place].expression for place in chosen]), device=self.device
+        )
         return tokens, own, rewards, LexicalEmbedder().embed_texts(texts, self.device)
 
     def record(self, curves: list[Row], step: int, **measured: Any) -> None:

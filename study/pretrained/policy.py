@@ -19,7 +19,7 @@ from study.pretrained.problems import CHARACTERS, Chains, Sum, direct, worked
 
 START = Path(__file__).parent / "start.safetensors"
 SMALL = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 2, "num_attention_heads": 4}
-LARGE = {"hidden_size": 576, "intermediate_size": 1600, "num_hidden_layers": 6, "num_attention_heads": 9}
+LARGE = {"hidden_size": 704, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 11}
 #: The starts learn both ways at first, for rare worked answers alone are not learnt in a few minutes.
 FIRST_WORKED_SHARE, UNTIL = 0.5, 0.8
 

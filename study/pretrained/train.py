@@ -24,6 +24,7 @@ STAGES = (
     ("plain", "plain, entropy bonus 0.02", "plain, entropy bonus 0.05", "share, dial"),
     ("MMR, first pick by score", "SMI", "dpp"),
 )
+QUICK = ("plain", "share, dial")
 SEEDS, STEPS, RATE, PROMPTS_PER_STEP = range(8), 80, 2e-4, 4
 
 
@@ -41,7 +42,7 @@ def runs(seeds: range = SEEDS, steps: int = STEPS) -> list[Run]:
 def train(run: Run) -> Row:
     """The row of one run."""
     chains, names = FAMILIES[run.family], tokenizer()
-    held_out, training, _ = chains.parts(*PARTS[chains])
+    held_out, training = chains.parts(*PARTS[chains][:2])
     evaluation = Evaluation(chains.family, held_out, names)
     checker = ExactAnswer(GROUP_SIZE)
     return trained(run, ARMS[run.arm], start(), names, training, chains.longest_answer, checker, evaluation)
@@ -49,10 +50,10 @@ def train(run: Run) -> Row:
 
 def main(
     results: Annotated[Path, typer.Option(help="JSON Lines, one row per run, added to.")] = RESULTS,
-    quick: Annotated[bool, typer.Option("--quick", help="Two steps of every arm, to see that all runs.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Two steps of two arms, to see that they run.")] = False,
 ) -> None:
     """Run what is missing."""
-    wanted = runs(range(1), steps=2) if quick else runs()
+    wanted = [run for run in runs(range(1), steps=2) if run.arm in QUICK] if quick else runs()
     results_file(results).completed(wanted, run_of, train, "training from a pretrained start")
 
 

@@ -47,8 +47,8 @@ class Page:
     """All tables of the rows that there are."""
 
     def __init__(self, rows: list[Row], settings: list[Row], cut_off: int) -> None:
-        self.rows, self.settings, self.cut_off = gathered(rows), settings, cut_off
-        self.kinds = list(dict.fromkeys(row["kind"] for row in settings))
+        self.rows, self.settings, self.cut_off = gathered(rows), random_settings.without_gaps(settings), cut_off
+        self.kinds = list(dict.fromkeys(row["kind"] for row in self.settings))
 
     def mean(self, arm: str, part: str = "0.9", variant: str = BASE, **some: object) -> str:
         """Over the families of a variant."""

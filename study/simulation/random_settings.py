@@ -6,6 +6,7 @@ more kinds. Goes on where an interrupted run stopped.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,8 +27,8 @@ from study.simulation.points import at_random, wider_at_random
 from study.simulation.running import steps_of
 
 RESULTS, QUICK = Path("study/results/random-settings.jsonl"), Path("runs/study-quick/random-settings.jsonl")
-SETTINGS, SEEDS = 300, 32  # of each kind; runs of each arm in each
-TOGETHER = 25  # settings that run as one
+SETTINGS, SEEDS = 300, 16  # of each kind; runs of each arm in each
+TOGETHER = 60  # settings that run as one
 #: The rate of ``advice.py`` for ascent; for Adam as much more than that of ``methods.py``.
 RANDOM_RATES: dict[Name, float] = {"ascent": RATE, "adam": RATE / RATES["ascent"] * RATES["adam"]}
 
@@ -62,7 +63,16 @@ class Ratio(NamedTuple):
 
 
 def measure(keys: Sequence[Key], seeds: int) -> Iterator[Row]:
-    """Rows of settings of one group size: by optimiser, median steps of GRPO, the ``Ratio`` of each arm, a ``Look``."""
+    """Rows: by optimiser, median steps of GRPO, the ``Ratio`` of each arm, a ``Look``."""
+    alike: dict[int, list[Key]] = {}
+    for key in keys:
+        alike.setdefault(key.case().setting.group_size, []).append(key)
+    for some in alike.values():
+        yield from of_one_size(some, seeds)
+
+
+def of_one_size(keys: Sequence[Key], seeds: int) -> Iterator[Row]:
+    """Rows of settings of one group size, run as one."""
     cases = [key.case() for key in keys]
     found: list[Row] = [{name: {} for name in OPTIMISERS} for _ in keys]
     for optimiser in OPTIMISERS:
@@ -90,15 +100,17 @@ def ratio(steps: np.ndarray, plain: np.ndarray) -> Ratio:
 
 
 def batches(settings: int) -> list[list[Key]]:
-    """Settings of one kind and group size, some of every size before more of any."""
-    found: list[list[Key]] = []
+    """Settings in the order of their numbers, some of either kind before more of any."""
+    return [[Key(kind, number) for number in range(start, min(start + TOGETHER, settings))]
+            for start in range(0, settings, TOGETHER) for kind in KINDS]  # fmt: skip
+
+
+def without_gaps(rows: list[Row]) -> list[Row]:
+    """Of either kind the settings up to the first that is missing: what is done first says nothing of a setting."""
+    found = []
     for kind in KINDS:
-        alike: dict[int, list[Key]] = {}
-        for number in range(settings):
-            key = Key(kind, number)
-            alike.setdefault(key.case().setting.group_size, []).append(key)
-        for start in range(0, settings, TOGETHER):
-            found += [keys[start : start + TOGETHER] for keys in alike.values() if keys[start:]]
+        numbered = {row["number"]: row for row in rows if row["kind"] == kind}
+        found += [numbered[number] for number in itertools.takewhile(numbered.__contains__, itertools.count())]
     return found
 
 

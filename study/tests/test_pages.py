@@ -30,7 +30,7 @@ def rows(name: str) -> list[Row]:
 
 @pytest.mark.parametrize("name", ["docs/when.md", "docs/methods.md", "study/simulation.md"])
 def test_figures_with_intervals_stand_in_the_tables(name: str) -> None:
-    tables = page("study/methods.md") + page("study/tables.md")
+    tables = "".join(page(f"study/{each}.md") for each in ("methods", "tables", "confirmation"))
     found = FIGURE.findall(page(name))
     assert found
     assert [figure for figure in found if figure not in tables] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -92,15 +93,37 @@ def test_sampling_draws_from_the_policy_and_needs_no_look_by_the_host() -> None:
     gpu.Sampler(model.to("meta"), 8, 2, 3)(prompts[:8].to("meta"))
 
 
-def test_the_loop_repeats_from_one_start(tmp_path: Path) -> None:
+@pytest.fixture
+def study(tmp_path: Path) -> gpu.Study:
     policy.policy.save(policy.untrained(gpu.DRY.size), tmp_path / "start.safetensors")
-    study = gpu.Study(gpu.DRY, tmp_path / "start.safetensors", torch.device("cpu"))
+    return gpu.Study(gpu.DRY, tmp_path / "start.safetensors", torch.device("cpu"))
+
+
+def test_the_loop_repeats_from_one_start(study: gpu.Study) -> None:
     plain, *others = study.runs()[: len(gpu.NAMES)]
     once, again = (study.train(plain)["curves"] for _ in range(2))
     assert once == again
-    for other in others:
-        curves = study.train(other)["curves"]
-        assert curves["accuracy"][0] == once["accuracy"][0]
+    assert all(study.train(other)["curves"]["accuracy"][0] == once["accuracy"][0] for other in others)
+
+
+def test_a_completion_ends_with_its_first_end(study: gpu.Study) -> None:
+    tokens, own, _, _ = study.rollouts(list(range(study.sampler.tokens.shape[0])), ExactAnswer(8))
+    for row, of_row in zip(tokens[:, study.prompt :].tolist(), own.tolist(), strict=True):
+        end = study.names.eos_token_id
+        length = row.index(end) + 1 if end in row else len(row)
+        assert of_row == [place < length for place in range(len(row))]
+
+
+def test_the_loop_learns_what_is_paid(study: gpu.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(ExactAnswer):
+        def __call__(self, completions: Sequence[str], expression: Sequence[str], **kwargs: Any) -> list[float]:
+            super().__call__(completions, expression)
+            return [float(len(text) < 4) for text in completions]
+
+    monkeypatch.setattr(gpu, "ExactAnswer", Short)
+    rewards = study.train(study.runs()[0]._replace(steps=10, learning_rate=1e-2))["curves"]["reward"]
+    assert rewards[1] < 0.5
+    assert rewards[-1] > 0.9
 
 
 def row(arm: str, seed: int, accuracy: list[float]) -> dict[str, Any]:

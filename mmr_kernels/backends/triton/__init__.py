@@ -22,6 +22,8 @@ LARGEST_SCOPE = 4096
 LARGEST_DETERMINANT = 128
 #: The largest sharpness that is multiplied out; a kernel is compiled for each.
 LARGEST_WHOLE_SHARPNESS = 8
+#: Members of the largest scope whose similarities are formed by the program that uses them.
+LARGEST_TOGETHER = 128
 #: Products may be added unrounded; said here, because Triton's default is about to change, and with it the bits.
 FUSED = ("enable_fp_fusion", True)
 #: Values a program of the second launch of ``scale="batch"`` divides.
@@ -47,7 +49,7 @@ CONFIGURATIONS = {
     (32, 4): Configuration(32, True, 32, 64, 8, 4),
     (64, 2): Configuration(64, True, 64, 128, 4, 3),
     (64, 4): Configuration(64, True, 64, 16, 4, 3),
-    (128, 2): Configuration(128, True, 128, 32, 8, 4),
+    (128, 2): Configuration(128, True, 128, 64, 8, 4),
     (128, 4): Configuration(128, True, 128, 16, 8, 2),
     (256, 2): Configuration(256, True, 64, 64, 8, 3),
     (256, 4): Configuration(256, True, 16, 128, 4, 4),
@@ -62,16 +64,24 @@ CONFIGURATIONS = {
 }
 
 
-def configuration(problem: Problem) -> Configuration:
-    """The table's row. One row for all ragged groups, but ``members``: a group's bits must not depend on N.
+#: Of ragged groups that may have more than 32 members, by bytes per element. A group's bits must not depend on how
+#: large others may be, so all have the same instructions in the same order: those of the table's rows of up to 32.
+RAGGED = {2: CONFIGURATIONS[32, 2]._replace(num_warps=8), 4: CONFIGURATIONS[16, 4]._replace(num_warps=8)}
 
-    That row's tile is for groups far smaller than N; on tensor cores a larger one costs next to nothing.
-    """
-    members = max(16, _power_of_two(problem.max_scope_size))
-    width = 4 if problem.embeddings is None else problem.embeddings.element_size()
-    if problem.group_size == 0 and problem.options.scope == "group":
-        return CONFIGURATIONS[16 if width == 4 else 64, width]._replace(members=max(64, members), alone=False)
-    return CONFIGURATIONS[members, width]
+
+def configuration(problem: Problem) -> Configuration:
+    """The table's row for the most members that a scope may have, or that of ragged groups."""
+    members = max(16, _power_of_two(problem.largest_scope))
+    width = 2 if problem.embeddings is None else problem.embeddings.element_size()
+    row = CONFIGURATIONS[members, width]
+    if is_ragged(problem) and members > 32:
+        return RAGGED[width]._replace(members=members, alone=row.alone)
+    return row
+
+
+def is_ragged(problem: Problem) -> bool:
+    """Whether scopes are groups of sizes that differ."""
+    return problem.group_size == 0 and problem.options.scope == "group"
 
 
 def _power_of_two(number: int) -> int:
@@ -100,16 +110,17 @@ def why_not(problem: Problem, host: Host) -> str | None:
     largest, method = LARGEST_SCOPE, ""
     if problem.options.method == "dpp":
         largest, method = LARGEST_DETERMINANT, ' with method="dpp"'
-    if problem.max_scope_size > largest:
+    if problem.largest_scope > largest:
         return (
-            f"takes at most {largest} completions per group or batch scope (with group_offsets or group_ids: per call)"
-            f"{method}, got up to {problem.max_scope_size}; leave backend=None"
+            f"takes at most {largest} completions per group or batch scope (with group_offsets or group_ids: per call,"
+            f" or max_group_size){method}, got up to {problem.largest_scope}; leave backend=None"
         )
     return why_not_here(host)
 
 
 def run(problem: Problem) -> MMRResult:
-    """One launch, on the current stream; one more for ``scale="batch"`` over groups."""
+    """One launch, on the current stream; one more each for ``scope="batch"`` and for ``scale="batch"``, and two where
+    similarities are formed apart."""
     outputs = allocate_outputs(problem)
     if problem.num_scopes == 0:
         return outputs
@@ -130,22 +141,54 @@ def _interpreted() -> bool:
 
 
 def _launch(problem: Problem, outputs: MMRResult) -> None:
+    for launch in launches(problem, outputs, amd=torch.version.hip is not None):
+        _start(*launch)
+
+
+class Launch(NamedTuple):
+    """A kernel, its grid, run-time arguments, constants and compiler options."""
+
+    kernel: Any
+    grid: tuple[int, int, int]
+    arguments: tuple[Any, ...]
+    constants: tuple[Any, ...]
+    options: tuple[tuple[str, object], ...]
+
+
+def launches(problem: Problem, outputs: MMRResult, amd: bool) -> list[Launch]:
+    """All of a call, in their order."""
     from mmr_kernels.backends.triton import advantages as kernels
+    from mmr_kernels.backends.triton.similarity import similarity_tiles
 
     scratch, reweighted, counts = buffers(problem, outputs)
-    arguments, constants, options = launch_arguments(
-        problem, outputs, scratch, reweighted, counts, amd=torch.version.hip is not None
-    )
-    _start(kernels.mmr_kernel, (problem.num_scopes,), arguments, constants, options)
-    if problem.options.scale == "batch" and problem.options.scope == "group" and outputs.advantages is not None:
+    found = []
+    if forms_apart(problem):
+        side = -(-problem.largest_scope // configuration(problem).tile)
+        for across in (1, side):  # those on the diagonal, and then those below it, which need the factors of these
+            grid = (problem.num_scopes, side, across)
+            found.append(Launch(similarity_tiles, grid, *tile_arguments(problem, scratch, across == 1, amd)))
+    arguments = launch_arguments(problem, outputs, scratch, reweighted, counts, amd)
+    found.append(Launch(kernels.mmr_kernel, (problem.num_scopes, 1, 1), *arguments))
+    advantages = outputs.advantages
+    if advantages is not None and problem.options.scope == "batch":
+        arguments = advantage_arguments(problem, advantages, reweighted, counts)
+        found.append(Launch(kernels.advantages_kernel, (problem.num_groups, 1, 1), *arguments))
+    if advantages is not None and problem.options.scale == "batch":
         count = problem.num_completions
-        _start(
-            kernels.divide_by_batch_deviation,
-            (-(-count // BATCH_BLOCK),),
-            (outputs.advantages, reweighted, count, problem.options.eps),
-            (BATCH_BLOCK,),
-            (("num_warps", 4), FUSED),
-        )
+        arguments = (advantages, reweighted, count, problem.options.eps), (BATCH_BLOCK,), (("num_warps", 4), FUSED)
+        found.append(Launch(kernels.divide_by_batch_deviation, (-(-count // BATCH_BLOCK), 1, 1), *arguments))
+    return found
+
+
+def forms_apart(problem: Problem) -> bool:
+    """Whether the similarities are formed by launches of their own, over all multiprocessors: of large scopes of one
+    size. Their bits are the same; of ragged ones most programs would find nothing to do."""
+    return (
+        problem.needs_similarity
+        and problem.similarity is None
+        and problem.largest_scope > LARGEST_TOGETHER
+        and not is_ragged(problem)
+    )
 
 
 def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -206,12 +249,10 @@ def launch_arguments(
     amd: bool,
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
     """Of ``mmr_kernel``: run-time arguments, constants, compiler options."""
-    members, alone, tile, block_dim, num_warps, num_stages = configuration(problem)
+    members, alone, tile, _, num_warps, num_stages = configuration(problem)
     numbers, choices = of_options(problem.options)
-    dim = problem.dim
-    unit = 8 if dim % 8 == 0 else 4 if dim % 4 == 0 else 1
+    units, unit = _units(problem.dim)
     warp_size = 64 if amd else 32  # of AMD's data center GPUs
-    longest_group = problem.group_size or problem.num_completions
     needs_similarity = problem.needs_similarity
     arguments = (
         problem.rewards,
@@ -224,7 +265,7 @@ def launch_arguments(
         problem.labels,
         problem.diversity,
         problem.group_of,
-        outputs.advantages,
+        outputs.advantages if problem.options.scope == "group" else None,
         reweighted,
         outputs.selection_rank,
         outputs.max_similarity,
@@ -233,9 +274,8 @@ def launch_arguments(
         scratch,
         counts,
         problem.num_completions,
-        problem.num_groups,
-        problem.group_size,
-        dim // unit,
+        problem.largest_group,
+        units,
         _stride(problem.lam),
         _stride(problem.diversity),
         *numbers,
@@ -246,13 +286,59 @@ def launch_arguments(
         _whole_sharpness(problem.options.sharpness),
         *choices,
         members,
-        max(32, _power_of_two(longest_group)) if problem.options.scope == "batch" else 0,
         num_warps * warp_size // 32 if alone else 1,
-        not amd and tile <= 32 and problem.embeddings is not None and problem.embeddings.dtype is torch.float32,
+        _by_lane(problem, amd),
+        forms_apart(problem),
         tile,
-        min(block_dim, max(16, _power_of_two(dim))),
+        _block_dim(problem),
     )
+    options: tuple[tuple[str, object], ...] = (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
+    if amd and is_ragged(problem):  # of the two that its matrix instructions have, one shape for all tiles
+        options += (("matrix_instr_nonkdim", 16),)
+    return arguments, constants, options
+
+
+def tile_arguments(
+    problem: Problem, scratch: Tensor | None, on_diagonal: bool, amd: bool
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
+    """The same of ``similarity_tiles``."""
+    members, _, tile, _, num_warps, num_stages = configuration(problem)
+    units, unit = _units(problem.dim)
+    arguments = (scratch, problem.embeddings, problem.num_completions, problem.largest_scope, units)
+    constants = (
+        unit, problem.options.normalize, members, _by_lane(problem, amd), tile, _block_dim(problem), on_diagonal
+    )  # fmt: skip
     return arguments, constants, (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
+
+
+def advantage_arguments(
+    problem: Problem, advantages: Tensor, reweighted: Tensor | None, counts: Tensor | None
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
+    """The same of ``advantages_kernel``."""
+    options = problem.options
+    arguments = (
+        problem.rewards, reweighted, problem.valid, problem.group_offsets, problem.order, problem.diversity, counts,
+        advantages, problem.num_completions, problem.largest_group, options.strength, options.diversity, options.eps,
+    )  # fmt: skip
+    members = max(32, _power_of_two(problem.largest_group))
+    constants = (options.method, options.scale, options.degenerate, members)
+    return arguments, constants, (("num_warps", max(1, min(8, members // 256))), FUSED)
+
+
+def _units(dim: int) -> tuple[int, int]:
+    """D as a product, of which the kernel knows the second part and so that D can be divided by it."""
+    unit = 8 if dim % 8 == 0 else 4 if dim % 4 == 0 else 1
+    return dim // unit, unit
+
+
+def _by_lane(problem: Problem, amd: bool) -> bool:
+    embeddings = problem.embeddings
+    tile = configuration(problem).tile
+    return not amd and tile <= 32 and embeddings is not None and embeddings.dtype is torch.float32
+
+
+def _block_dim(problem: Problem) -> int:
+    return min(configuration(problem).block_dim, max(16, _power_of_two(problem.dim)))
 
 
 def _stride(per_scope: Tensor | None) -> int:
@@ -268,7 +354,9 @@ def _is_small(argument: Any) -> bool:
     return isinstance(argument, Tensor) and argument.untyped_storage().nbytes() <= 2**31 - 1
 
 
-def _start(kernel: Any, grid: tuple[int], arguments: tuple[Any, ...], constants: tuple[Any, ...], options: Any) -> None:
+def _start(
+    kernel: Any, grid: tuple[int, int, int], arguments: tuple[Any, ...], constants: tuple[Any, ...], options: Any
+) -> None:
     first = arguments[0]
     if _interpreted():
         kernel[grid](*arguments, *constants, **dict(options))
@@ -288,4 +376,4 @@ def _start(kernel: Any, grid: tuple[int], arguments: tuple[Any, ...], constants:
     if compiled is None:
         _compiled[key] = kernel[grid](*arguments, *constants, **dict(options))
     else:
-        compiled[(grid[0], 1, 1)](*arguments, *constants)
+        compiled[grid](*arguments, *constants)

@@ -1,7 +1,8 @@
 """Sections 3 to 5 of the contract in Triton, and the kernels: from raw embeddings to advantages in one launch.
 
-``mmr_kernel`` runs one program per scope; nothing passes between programs. ``scale="batch"`` over groups needs all of
-them at once, so there a second launch, ``divide_by_batch_deviation``, finishes.
+``mmr_kernel`` runs one program per scope; nothing passes between programs. Where the scope is the batch a launch of
+``advantages_kernel`` follows, one program per group. ``scale="batch"`` needs all groups at once, so there
+``divide_by_batch_deviation`` finishes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ from mmr_kernels.backends.triton.members import (
     rewards_of,
     total,
 )
-from mmr_kernels.backends.triton.similarity import similarities_in_registers, similarities_to_scratch, similarity_to
+from mmr_kernels.backends.triton.similarity import (
+    bring_near,
+    similarities_in_registers,
+    similarities_to_scratch,
+    similarity_to,
+)
 
 MEAN_GUARD = tl.constexpr(1e-8)
 SPREAD_GUARD = tl.constexpr(1e-8)
@@ -32,6 +38,7 @@ EQUALITY_GUARD = tl.constexpr(1e-6)
 
 LEFT = tl.constexpr(-1)  # rank of a member not picked yet
 ABSENT = tl.constexpr(-2)  # rank at a place without a member
+LARGEST_IN_L1 = tl.constexpr(128)  # members: their similarities take 66 KB
 PICKED = tl.constexpr(-(2**31))  # key of whoever can't be picked
 
 
@@ -120,10 +127,13 @@ def shared_out(centred, member, n, exponent):
 
 @triton.jit
 def group_advantages(
-    new, r, member, n, strength, diversity, eps, batch_deviation, blank,
+    new, r, member, n, strength, diversity, eps,
     METHOD: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr,
 ):  # fmt: skip
-    """Advantages of one group; ``blank`` for a completion or a group that gets none."""
+    """Advantages of one group, 0 for a completion or a group that gets none.
+
+    With ``scale="batch"`` not divided yet, and NaN for 0: ``divide_by_batch_deviation`` divides, and puts 0 for NaN.
+    """
     mean, deviation = mean_and_deviation(new, member, 1)
     # Rounding may not move the mean past all values: of equal ones it is their value, and each advantage 0.
     least, most = lowest(tl.where(member, new, float("inf"))), highest(tl.where(member, new, float("-inf")))
@@ -140,8 +150,6 @@ def group_advantages(
         advantage = tl.div_rn(advantage, deviation + eps)
     else:
         tl.static_assert(SCALE == "batch" or SCALE == "none", "a scale that this kernel lacks")
-        if batch_deviation is not None:
-            advantage = tl.div_rn(advantage, batch_deviation + eps)
     gets_one = member & (total(member.to(tl.int32)) > 1)
     if DEGENERATE == "zero":
         least, most = lowest(tl.where(member, r, float("inf"))), highest(tl.where(member, r, float("-inf")))
@@ -149,6 +157,7 @@ def group_advantages(
         gets_one = gets_one & spread
     else:
         tl.static_assert(DEGENERATE == "reweight", "a degenerate that this kernel lacks")
+    blank: tl.constexpr = float("nan") if SCALE == "batch" else 0.0
     return tl.where(gets_one, advantage, blank)
 
 
@@ -162,25 +171,29 @@ def store_of_scope(pointer, value):
 @triton.jit(do_not_specialize_on_alignment=[
     "rewards", "similarity", "valid", "group_offsets", "order", "lam", "labels", "dial", "group_of", "advantages",
     "reweighted", "selection_rank", "max_similarity", "lam_used", "signal", "scratch", "counts",
-], do_not_specialize=["count", "num_groups", "group_size", "dim_units", "lam_stride", "dial_stride"])  # fmt: skip
+], do_not_specialize=["count", "group_size", "dim_units", "lam_stride", "dial_stride"])  # fmt: skip
 def mmr_kernel(
     rewards, embeddings, similarity, valid, group_offsets, order, lam, labels, dial, group_of,
     advantages, reweighted, selection_rank, max_similarity, lam_used, signal, scratch, counts,
-    count, num_groups, group_size, dim_units, lam_stride, dial_stride,
+    count, group_size, dim_units, lam_stride, dial_stride,
     lam_value, temperature, diversity, strength, sharpness, threshold, eps,
     DIM_UNIT: tl.constexpr, COUNT: tl.constexpr, WHOLE_SHARPNESS: tl.constexpr, METHOD: tl.constexpr,
     LAM_MODE: tl.constexpr, FIRST_PICK: tl.constexpr, QUALITY: tl.constexpr, MATCH_SCALE: tl.constexpr,
     SCOPE: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr, NORMALIZE: tl.constexpr,
-    MEMBERS: tl.constexpr, GROUP_MEMBERS: tl.constexpr, COPIES: tl.constexpr, BY_LANE: tl.constexpr,
-    TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    MEMBERS: tl.constexpr, COPIES: tl.constexpr, BY_LANE: tl.constexpr,
+    APART: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
-    """One scope: similarities, selection, reweighted rewards, advantages.
+    """One scope: similarities (APART: they stand in scratch already), selection, reweighted rewards, advantages.
 
-    Tensors as in ``mmr_kernels.problem`` (``dial`` its diversity), D = dim_units * DIM_UNIT; a pointer that is None is
-    not asked for, or not needed. ``scratch`` (float32) holds the similarities, ``count`` rows of MEMBERS + 1, and then
-    ``count`` values more; ``counts`` the counts that another program or warp reads.
+    Tensors as in ``mmr_kernels.problem`` (``dial`` its diversity), ``group_size`` the most members of a group,
+    D = dim_units * DIM_UNIT; a pointer that is None is not asked for, or not needed. ``scratch`` (float32) holds the
+    similarities, ``count`` rows of MEMBERS + 1, and then ``count`` values more; ``counts`` the counts that another
+    program or warp reads.
     """
     ON_CHIP: tl.constexpr = MEMBERS == LANES
+    # What all members add to each one, of up to 16 in one step, from the registers they lie in (32 would need a third
+    # more of them); of ragged groups always one after the other, so that the bits don't depend on the room there is.
+    AT_ONCE: tl.constexpr = ON_CHIP and TILE <= 16 and group_offsets is None
     # An odd stride: no row is aligned, so the compiler gives neighbouring members to neighbouring lanes.
     STRIDE: tl.constexpr = MEMBERS + 1
     scope = tl.program_id(0)
@@ -204,10 +217,13 @@ def mmr_kernel(
         elif similarity is None:
             rows = scratch + first * STRIDE
             factors = scratch + tl.cast(count, tl.int64) * STRIDE + first
-            similarities_to_scratch(
-                embeddings, member_order, first, size, rows, factors, dim_units, DIM_UNIT, NORMALIZE, MEMBERS, STRIDE,
-                BY_LANE, TILE, BLOCK_DIM,
-            )  # fmt: skip
+            if not APART:
+                similarities_to_scratch(
+                    embeddings, member_order, first, size, rows, factors, dim_units, DIM_UNIT, NORMALIZE, MEMBERS,
+                    STRIDE, BY_LANE, TILE, BLOCK_DIM,
+                )  # fmt: skip
+            if METHOD == "mmr" and MEMBERS <= LARGEST_IN_L1:
+                bring_near(rows, factors, size, MEMBERS, STRIDE)
     place = places(MEMBERS, COPIES)
     inside = place < size
     # Every copy computes all, the first one stores.
@@ -226,7 +242,7 @@ def mmr_kernel(
     if SIGNAL or (COUNT is not None and COUNT != "components"):
         n, explained, variance = counts_and_signal(
             r, member, rewards, valid, labels, group_of, sharpness, first, member_order, index, place, size, block,
-            similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, TILE, STRIDE,
+            similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, AT_ONCE, TILE, STRIDE,
         )  # fmt: skip
     if METHOD == "mmr":
         lam_here = scope_lambda(
@@ -264,34 +280,30 @@ def mmr_kernel(
     if counts is not None:
         tl.store(counts + index, n, mask=stores)
     if advantages is not None:
-        if SCOPE == "group":
-            # With scale="batch" the second launch divides, and puts 0 where it finds NaN.
-            blank: tl.constexpr = float("nan") if SCALE == "batch" else 0.0
-            advantage = group_advantages(
-                new, r, member, n, strength, diversity, eps, None, blank, METHOD, SCALE, DEGENERATE
-            )
-            tl.store(advantages + index, advantage, mask=stores)
-        else:
-            batch_deviation = None
-            if SCALE == "batch":
-                batch_deviation = mean_and_deviation(new, member, 1)[1]
-            # The groups lie across this scope: read it back group by group, from where all warps wrote it.
-            tl.debug_barrier()
-            for group in range(num_groups):
-                group_first, group_count = group_bounds(group, group_offsets, count, group_size)
-                group_place = places(GROUP_MEMBERS, COPIES)
-                group_inside = group_place < group_count
-                group_index = completions(group_first, group_place, group_count, order)
-                group_r, group_member = rewards_of(rewards, valid, group_index, group_inside)
-                group_new = tl.load(reweighted + group_index, mask=group_inside, other=0.0)
-                group_n = group_r if counts is None else tl.load(counts + group_index, mask=group_inside, other=1.0)
-                advantage = group_advantages(
-                    group_new, group_r, group_member, group_n, strength, diversity, eps, batch_deviation, 0.0,
-                    METHOD, SCALE, DEGENERATE,
-                )  # fmt: skip
-                tl.store(
-                    advantages + group_index, advantage, mask=group_inside & (tl.arange(0, COPIES)[None, :, None] == 0)
-                )
+        advantage = group_advantages(new, r, member, n, strength, diversity, eps, METHOD, SCALE, DEGENERATE)
+        tl.store(advantages + index, advantage, mask=stores)
+
+
+@triton.jit(do_not_specialize_on_alignment=[
+    "rewards", "valid", "group_offsets", "order", "dial", "advantages", "reweighted", "counts",
+], do_not_specialize=["count", "group_size"])  # fmt: skip
+def advantages_kernel(
+    rewards, reweighted, valid, group_offsets, order, dial, counts, advantages,
+    count, group_size, strength, diversity, eps,
+    METHOD: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr, MEMBERS: tl.constexpr,
+):  # fmt: skip
+    """Advantages of one group, whose scope was the batch, from what ``mmr_kernel`` left of it."""
+    first, size = group_bounds(tl.program_id(0), group_offsets, count, group_size)
+    place = places(MEMBERS, 1)
+    inside = place < size
+    index = completions(first, place, size, order)
+    r, member = rewards_of(rewards, valid, index, inside)
+    new = tl.load(reweighted + index, mask=inside, other=0.0)
+    n = r if counts is None else tl.load(counts + index, mask=inside, other=1.0)
+    if dial is not None:
+        diversity = tl.load(dial)
+    advantage = group_advantages(new, r, member, n, strength, diversity, eps, METHOD, SCALE, DEGENERATE)
+    tl.store(advantages + index, advantage, mask=inside)
 
 
 @triton.jit(do_not_specialize=["count"], do_not_specialize_on_alignment=["advantages"])

@@ -37,14 +37,12 @@ def added_up(values, AT_ONCE: tl.constexpr):
 def counts_and_signal(
     r, member, rewards, valid, labels, group_of, sharpness, first, order, index,
     place, size, block, similarity, rows, COUNT: tl.constexpr, SIGNAL: tl.constexpr, WHOLE_SHARPNESS: tl.constexpr,
-    ON_CHIP: tl.constexpr, TILE: tl.constexpr, STRIDE: tl.constexpr,
+    ON_CHIP: tl.constexpr, AT_ONCE: tl.constexpr, TILE: tl.constexpr, STRIDE: tl.constexpr,
 ):  # fmt: skip
     """n of section 4 of what COUNT says, None for nothing; T and V of section 7, summed over the scope's groups.
 
     ``group_of`` is None where the scope is one group.
     """
-    # All of 16 members in one step, from the registers they lie in; 32 would need a third more registers.
-    AT_ONCE: tl.constexpr = ON_CHIP and TILE <= 16
     # SMI's published sum has i in it like any other member.
     n = tl.full(place.shape, 1.0 if COUNT == "likeness" else 0.0, tl.float32)
     weights = tl.zeros_like(r)  # Σ_j K_ij of i's group, and Σ_j K_ij c_j, where c is r less one mean for all groups

@@ -16,8 +16,15 @@ LARGEST = tl.constexpr(3.4028234663852886e38)  # of float32: what lies beyond is
 
 @triton.jit
 def total(values):
-    """Sum over the members; like the next two it keeps its dimensions, one value per copy."""
-    return tl.sum(tl.sum(values, 0, keep_dims=True), 2, keep_dims=True)
+    """Sum over the members; like the next two it keeps its dimensions, one value per copy.
+
+    Halves are added over the registers' axis, wherever they lie: more room, which adds zeros, leaves the bits alone.
+    """
+    for _ in tl.static_range(12):
+        if values.shape[0] > 1:
+            halves = tl.reshape(values, [2, values.shape[0] // 2, values.shape[1], values.shape[2]])
+            values = tl.sum(halves, 0)
+    return tl.sum(values, 2, keep_dims=True)
 
 
 @triton.jit
@@ -62,14 +69,17 @@ def places(MEMBERS: tl.constexpr, COPIES: tl.constexpr):
 
 @triton.jit
 def group_bounds(group, group_offsets, count, group_size):
-    """First position and number of members. A device's offsets are unchecked: clamped, they stay in bounds."""
+    """First position and number of members, at most ``group_size``.
+
+    Nobody checked a device's offsets, nor that bound: clamped, they keep to the tensors and to the room there is.
+    """
     if group_offsets is None:
         first = tl.cast(group, tl.int64) * group_size
         size = tl.cast(group_size, tl.int32)
     else:
         first = tl.minimum(tl.maximum(tl.load(group_offsets + group), 0), count)
         end = tl.minimum(tl.maximum(tl.load(group_offsets + group + 1), first), count)
-        size = (end - first).to(tl.int32)
+        size = tl.minimum(end - first, group_size).to(tl.int32)
     return first, size
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mmr_kernels.backends.triton.members import LARGEST, completions, places
+from mmr_kernels.backends.triton.members import LARGEST, completions
 
 SMALLEST_NORM = tl.constexpr(1e-12)
 STEPS_IN_FLIGHT = tl.constexpr(4)  # along D, by lane
@@ -128,34 +128,92 @@ def store_columns(
 
 
 @triton.jit
+def tile_on_diagonal(
+    embeddings, order, first, at, size, rows, factors, DIM_UNITS, DIM_UNIT: tl.constexpr, NORMALIZE: tl.constexpr,
+    STRIDE: tl.constexpr, BY_LANE: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+):  # fmt: skip
+    """Similarities of TILE members with each other, and their factors: the squared norms are the product's diagonal.
+
+    Factors pass through scratch too: summed in registers for rows and for columns at once, 128 members would not fit.
+    """
+    dots = dot_products(embeddings, order, first, at, None, size, DIM_UNITS, DIM_UNIT, BY_LANE, TILE, BLOCK_DIM)
+    place = at + tl.arange(0, TILE)
+    squares = tl.sum(diagonal(dots, TILE), 1)
+    tl.store(factors + place, inverse_norms(squares, NORMALIZE), mask=place < size)
+    tl.debug_barrier()
+    store_tile(rows, factors, dots, at, at, size, STRIDE, TILE)
+
+
+@triton.jit
+def tile_below(
+    embeddings, order, first, at, other, size, rows, factors, DIM_UNITS, DIM_UNIT: tl.constexpr,
+    STRIDE: tl.constexpr, BY_LANE: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+):  # fmt: skip
+    """Similarities of TILE members with as many before them, and their mirror image; the factors stand in scratch."""
+    dots = dot_products(embeddings, order, first, at, other, size, DIM_UNITS, DIM_UNIT, BY_LANE, TILE, BLOCK_DIM)
+    store_tile(rows, factors, dots, at, other, size, STRIDE, TILE)
+    store_tile(rows, factors, tl.trans(dots), other, at, size, STRIDE, TILE)
+
+
+@triton.jit
 def similarities_to_scratch(
     embeddings, order, first, size, rows, factors, DIM_UNITS, DIM_UNIT: tl.constexpr,
     NORMALIZE: tl.constexpr, MEMBERS: tl.constexpr, STRIDE: tl.constexpr,
     BY_LANE: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
-    """All of a scope's similarities: the tiles on the diagonal, then those below it, mirrored.
-
-    The squared norms are the diagonal of the product, so the raw embeddings are all that is read. Factors pass
-    through scratch too: summed in registers for rows and for columns at once, 128 members would not fit.
-    """
+    """All of a scope's similarities; the raw embeddings are all that is read."""
     for at in range(0, size, TILE):
-        dots = dot_products(
-            embeddings, order, first, at, None, size, DIM_UNITS, DIM_UNIT, BY_LANE, TILE, BLOCK_DIM
+        tile_on_diagonal(
+            embeddings, order, first, at, size, rows, factors, DIM_UNITS, DIM_UNIT, NORMALIZE, STRIDE,
+            BY_LANE, TILE, BLOCK_DIM,
         )  # fmt: skip
-        place = at + tl.arange(0, TILE)
-        squares = tl.sum(diagonal(dots, TILE), 1)
-        tl.store(factors + place, inverse_norms(squares, NORMALIZE), mask=place < size)
-        tl.debug_barrier()
-        store_tile(rows, factors, dots, at, at, size, STRIDE, TILE)
     if MEMBERS > TILE:
         for at in range(TILE, size, TILE):
             for other in range(0, at, TILE):
-                dots = dot_products(
-                    embeddings, order, first, at, other, size, DIM_UNITS, DIM_UNIT, BY_LANE, TILE, BLOCK_DIM
+                tile_below(
+                    embeddings, order, first, at, other, size, rows, factors, DIM_UNITS, DIM_UNIT, STRIDE,
+                    BY_LANE, TILE, BLOCK_DIM,
                 )  # fmt: skip
-                store_tile(rows, factors, dots, at, other, size, STRIDE, TILE)
-                store_tile(rows, factors, tl.trans(dots), other, at, size, STRIDE, TILE)
     tl.debug_barrier()
+
+
+@triton.jit(do_not_specialize=["count", "size", "dim_units"], do_not_specialize_on_alignment=["scratch"])
+def similarity_tiles(
+    scratch, embeddings, count, size, dim_units, DIM_UNIT: tl.constexpr, NORMALIZE: tl.constexpr,
+    MEMBERS: tl.constexpr, BY_LANE: tl.constexpr, TILE: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    ON_DIAGONAL: tl.constexpr,
+):  # fmt: skip
+    """The same for scopes of ``size`` members each, a program per tile: those on the diagonal, then those below it."""
+    STRIDE: tl.constexpr = MEMBERS + 1
+    first = tl.program_id(0).to(tl.int64) * size
+    at, other = tl.program_id(1) * TILE, tl.program_id(2) * TILE
+    rows, factors = scratch + first * STRIDE, scratch + tl.cast(count, tl.int64) * STRIDE + first
+    if ON_DIAGONAL:
+        tile_on_diagonal(
+            embeddings, None, first, at, size, rows, factors, dim_units, DIM_UNIT, NORMALIZE, STRIDE,
+            BY_LANE, TILE, BLOCK_DIM,
+        )  # fmt: skip
+    elif other < at:
+        tile_below(
+            embeddings, None, first, at, other, size, rows, factors, dim_units, DIM_UNIT, STRIDE,
+            BY_LANE, TILE, BLOCK_DIM,
+        )  # fmt: skip
+
+
+@triton.jit
+def bring_near(rows, factors, size, MEMBERS: tl.constexpr, STRIDE: tl.constexpr):
+    """Read all rows once, side by side: one after the other they are then found in the multiprocessor's own cache.
+
+    For a compiler to keep the loads they have to lead to something: to maxima, stored in the place of the factors,
+    which nobody needs any more.
+    """
+    HEIGHT: tl.constexpr = 2048 // MEMBERS
+    most = tl.zeros([HEIGHT, MEMBERS], tl.float32)
+    column = tl.arange(0, MEMBERS)[None, :]
+    for at in range(0, size, HEIGHT):
+        row = at + tl.arange(0, HEIGHT)[:, None]
+        most = tl.maximum(most, tl.load(rows + row * STRIDE + column, mask=row < size, other=0.0))
+    tl.store(factors + tl.arange(0, MEMBERS), tl.max(most, 0), mask=tl.arange(0, MEMBERS) < size)
 
 
 @triton.jit
@@ -202,5 +260,7 @@ def similarities_in_registers(
         repeated = tl.broadcast_to(values[:, None, None, :], [TILE, COPIES, MEMBERS // TILE, TILE])
         return tl.reshape(repeated, [TILE, COPIES, MEMBERS])
     else:
-        j, i = tl.arange(0, TILE)[:, None, None], places(MEMBERS, COPIES)
-        return given(similarity, i, j, size, (i < size) & (j < size))
+        # Loaded flat: of three axes the lanes would get the contiguous one, j, and each row would have to cross them.
+        at = tl.arange(0, TILE * COPIES * MEMBERS)
+        i, j = at % MEMBERS, at // (COPIES * MEMBERS)
+        return tl.reshape(given(similarity, i, j, size, (i < size) & (j < size)), [TILE, COPIES, MEMBERS])

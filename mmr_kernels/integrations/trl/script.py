@@ -64,11 +64,15 @@ class Run:
         ):
             if value is not None:
                 self._check_model(name, value)
-        self.embedder = self.args.embedder(None, policy=lambda: self.trainer.model)
+        try:
+            self.embedder = self.args.embedder(None, policy=lambda: self.trainer.model)
+        except OSError as error:
+            raise ValueError(f"mmr_embedder {self.args.mmr_embedder} can't be loaded: {error}") from error
         data = _data(self.script, self.mixture)
         self.train_dataset = _prompts(data, "dataset_train_split", self.script)
         evaluates = self.args.eval_strategy != "no"
         self.eval_dataset = _prompts(data, "dataset_test_split", self.script) if evaluates else None
+        Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
 
     def train(self) -> None:
         """Train, and save the model."""
@@ -125,6 +129,17 @@ def parse(arguments: list[str]) -> Options:
     except (AttributeError, LookupError) as error:  # the configs use a config file's values as they come
         raise TypeError(f"{found.config}: a value is of the wrong kind: {error}") from error
     script, args, model, mixture, _ = options
+    for name, given, kind in (
+        ("prompt_column", script.prompt_column, str),
+        ("system_prompt", script.system_prompt, str),
+        ("reward_weights", args.reward_weights, list),
+        ("model_init_kwargs", args.model_init_kwargs, dict),
+    ):
+        if given is not None and not isinstance(given, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, got {given!r}")
+    checkpoint = args.resume_from_checkpoint
+    if isinstance(checkpoint, str) and not Path(checkpoint).is_dir():
+        raise ValueError(f"resume_from_checkpoint must be a folder, got {checkpoint}")
     for name, value in (
         ("dataset_name, or datasets,", script.dataset_name or mixture.datasets),
         ("model_name_or_path", model.model_name_or_path),

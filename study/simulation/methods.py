@@ -7,7 +7,6 @@ interrupted run stopped.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -40,18 +39,18 @@ CUT_OFF = 1000  # steps
 KNOWN = METHODS | REMEDIES
 
 
-class Key(NamedTuple):
-    """What a row is of."""
+class Batch(NamedTuple):
+    """What a row is of: an arm on all families in variants of one group size and with the same targets, run as one."""
 
-    variant: str
-    family: str
+    variants: tuple[str, ...]
     optimiser: Name
     arm: str
 
-    def case(self) -> Case:
-        """The family, and its setting in this variant."""
-        family, setting = PLACED[self.family]
-        return Case(family, replace(setting, **VARIANTS[self.variant]))
+
+def case(variant: str, family: str) -> Case:
+    """The family, and its setting in this variant."""
+    itself, setting = PLACED[family]
+    return Case(itself, replace(setting, **VARIANTS[variant]))
 
 
 def parts(variant: str) -> tuple[float, ...]:
@@ -59,36 +58,39 @@ def parts(variant: str) -> tuple[float, ...]:
     return (0.9, 0.97) if variant == BASE else (0.9,)
 
 
-def measure(keys: Sequence[Key], seeds: dict[str, int], steps: int) -> Iterator[Row]:
-    """Rows of one arm and optimiser, run as one: steps to each part, one number per seed, None where cut off."""
-    variant, _, optimiser, arm = keys[0]
-    runs = range(seeds["base" if variant == BASE else "variants"])
+def measure(batch: Batch, seeds: dict[str, int], steps: int) -> Row:
+    """Steps by variant, family and part: one number per seed, None where a run was cut off."""
+    variants, optimiser, arm = batch
+    targets, runs = parts(variants[0]), range(seeds["base" if variants[0] == BASE else "variants"])
+    cells = list(itertools.product(variants, PLACED))
     arrived = steps_of(
-        [key.case() for key in keys], KNOWN[arm], runs, parts=parts(variant), rate=RATES[optimiser], steps=steps,
+        [case(*cell) for cell in cells], KNOWN[arm], runs, parts=targets, rate=RATES[optimiser], steps=steps,
         optimiser=optimiser,
     )  # fmt: skip
-    for key, found in zip(keys, arrived, strict=True):
-        yield key._asdict() | {"steps": {
+    found: dict[str, Row] = {variant: {} for variant in variants}
+    for (variant, family), by_part in zip(cells, arrived, strict=True):
+        found[variant][family] = {
             f"{part:g}": [None if np.isinf(each) else int(each) for each in row]
-            for part, row in zip(parts(variant), found, strict=True)
-        }}  # fmt: skip
+            for part, row in zip(targets, by_part, strict=True)
+        }
+    return batch._asdict() | {"variants": list(variants), "steps": found}
 
 
-def batches() -> list[list[Key]]:
-    """What runs as one: all families, and variants of one group size and with the same targets, of an arm."""
-    batch: dict[tuple[Any, ...], list[Key]] = {}
-    for variant, optimiser, arm, family in itertools.product(VARIANTS, OPTIMISERS, KNOWN, PLACED):
-        key = Key(variant, family, optimiser, arm)
-        batch.setdefault((parts(variant), key.case().setting.group_size, optimiser, arm), []).append(key)
-    return list(batch.values())
+def batches() -> list[Batch]:
+    """All, one per row."""
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for variant, changes in VARIANTS.items():
+        alike.setdefault((parts(variant), changes.get("group_size")), []).append(variant)
+    return [Batch(tuple(variants), *rest) for variants in alike.values()
+            for rest in itertools.product(OPTIMISERS, KNOWN)]  # fmt: skip
 
 
 def run(path: Path | None, seeds: dict[str, int], steps: int) -> list[Row]:
     """All rows, those of the file first if they have as many seeds, the same rates and the same cut-off."""
-    file = ResultsFile(path, (*Key._fields, "steps"), seeds=seeds, cut_off=steps, rates=RATES)
-    return file.completed_batches(
-        batches(), lambda row: Key(*(row[name] for name in Key._fields)), lambda keys: measure(keys, seeds, steps),
-        "methods",
+    file = ResultsFile(path, (*Batch._fields, "steps"), seeds=seeds, cut_off=steps, rates=RATES)
+    return file.completed(
+        batches(), lambda row: Batch(tuple(row["variants"]), row["optimiser"], row["arm"]),
+        lambda batch: measure(batch, seeds, steps), "methods",
     )  # fmt: skip
 
 

@@ -33,11 +33,13 @@ def gathered(rows: Iterable[Row]) -> list[Row]:
     """One row per variant, family and optimiser with the steps of every arm; those that lack an arm are left out."""
     cells: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in rows:
-        cells.setdefault((row["variant"], row["family"], row["optimiser"]), {})[row["arm"]] = row["steps"]
+        for variant, families in row["steps"].items():
+            for family, steps in families.items():
+                cells.setdefault((variant, family, row["optimiser"]), {})[row["arm"]] = steps
     return [
-        {"variant": variant, "family": family, "optimiser": optimiser, "steps": {arm: steps[arm] for arm in KNOWN}}
-        for (variant, family, optimiser), steps in cells.items()
-        if steps.keys() >= KNOWN.keys()
+        {"variant": variant, "family": family, "optimiser": optimiser, "steps": {arm: by_arm[arm] for arm in KNOWN}}
+        for (variant, family, optimiser), by_arm in cells.items()
+        if by_arm.keys() >= KNOWN.keys()
     ]
 
 

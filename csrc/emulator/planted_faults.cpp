@@ -27,6 +27,16 @@ void between_lanes(const std::string &fault) {
     pairs.load(i ^ 1);
 }
 
+void copied(const std::string &fault) {
+    alignas(16) static const float numbers[4 * 64] = {};
+    MMR_SHARED(float, copies, 4 * 64);
+    const int i = 4 * thread_index();
+    start_copy(copies, i, Global<const float>(numbers, 4 * 64, "numbers"), i);
+    close_group_of_copies();
+    if (fault != "copy not waited for") wait_for_copies<0>();
+    copies.load(i);
+}
+
 void divergent(const std::string &fault) {
     const int i = thread_index();
     if (fault == "divergent barrier") {
@@ -52,6 +62,7 @@ void run_planted_fault(const std::string &name) {
     launch(2, 64, [&] {
         mmr::pass_on(name, mmr::Global<float>(out, 64, "out"));
         mmr::between_lanes(name);
+        mmr::copied(name);
         mmr::divergent(name);
     });
 }

@@ -260,6 +260,7 @@ FAULTS = {
     "race": "race: read of shared numbers[0], written by thread 0 with no barrier between (block 0, thread 32",
     "missing barrier": "read of shared numbers[32], which nobody wrote (block 0, thread 0",
     "missing __syncwarp": "read of shared pairs[1], which nobody wrote (block 0, thread 0",
+    "copy not waited for": "read of shared copies[0], to which a copy is under way (block 0, thread 0",
     "uninitialised read": "read of shared numbers[5], which nobody wrote (block 0, thread 37",
     "out of bounds in shared memory": "out of bounds: shared numbers[64] of 64 (block 0, thread 63",
     "out of bounds in global memory": "out of bounds: global out[64] of 64 (block 0, thread 63",

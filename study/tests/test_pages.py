@@ -28,7 +28,9 @@ def rows(name: str) -> list[Row]:
     return [json.loads(line) for line in (ROOT / "study/results" / f"{name}.jsonl").open(encoding="utf-8")][1:]
 
 
-@pytest.mark.parametrize("name", ["docs/when.md", "docs/methods.md", "study/simulation.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/when.md", "docs/methods.md", "study/README.md", "study/simulation.md"]
+)
 def test_figures_with_intervals_stand_in_the_tables(name: str) -> None:
     tables = "".join(page(f"study/{each}.md") for each in ("methods", "tables", "confirmation"))
     found = FIGURE.findall(page(name))

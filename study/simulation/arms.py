@@ -98,7 +98,7 @@ METHODS = {
     **{f"entropy {bonus:g}": Arm(method="none", entropy_bonus=bonus) for bonus in (0.03, 0.1, 0.3)},
 }
 
-#: What might mend "share, dial"; study/simulation.md says why these, and said so before any of them ran.
+#: Remedies for "share, dial"; study/simulation.md says why these, and said so before any of them ran.
 REMEDIES = {
     "share, dial, patience": Arm(method="share", dial=True, patience=100),
     "share, dial to 1/3": Arm(method="share", dial=True, highest=1 / 3),

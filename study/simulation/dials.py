@@ -1,4 +1,4 @@
-"""``SignalDial`` for many runs at once, and what might mend it."""
+"""``SignalDial`` for many runs at once, and remedies for it."""
 
 from __future__ import annotations
 

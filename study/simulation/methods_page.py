@@ -131,7 +131,7 @@ class Page:
         return lines
 
     def remedies(self) -> list[str]:
-        """The dial on "share" as it is, and what might mend it."""
+        """The dial on "share" as it is, and remedies for it."""
         places = [(kind, name) for kind in self.kinds for name in OPTIMISERS]
 
         def of_family(arm: str, family: str, name: str, part: str) -> str:
@@ -142,7 +142,7 @@ class Page:
         of_families += [("rare-best", "ascent", "0.9"), ("shared tokens", "ascent", "0.9")]
         sizes = [(size, name) for size in ("groups of 4", "groups of 16") for name in OPTIMISERS]
         return table(
-            "What might mend the dial: helps / hurts / worst at random settings",
+            "Remedies for the dial: helps / hurts / worst at random settings",
             ["primary", *(percent(f"{family}, {name}, {float(part):.0%}") for family, name, part in of_families),
              *(f"{size}, {name}" for size, name in sizes), *(f"{kind}, {name}" for kind, name in places)],
             lambda arm: [

@@ -196,7 +196,7 @@ std::string MMR_ENTRY(const Problem &p, int device, void *stream, const Allocate
     int major = 0;
     if (const cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device)) {
         cudaGetLastError();  // an error that is reported does not stay for the next call to find
-        return error_text(error, "cudaDeviceGetAttribute", Plan{}, device);
+        return error_text(error, "cudaDeviceGetAttribute", plan_of(p, room_of(800)), device);
     }
     const Plan plan = plan_of(p, room_of(major * 100));
 #else

@@ -186,7 +186,7 @@ def test_a_greedy_step_is_two_reductions_and_one_read(emulator: Any, size: int, 
 def test_a_step_of_what_counts_is_one_read(emulator: Any, size: int) -> None:
     """Counts and the signal read a row per step; a component grows by a read and a vote a member of the lane."""
     rewards, embeddings = rollouts(1, size, 64)
-    held = 1 if size <= 32 else 2 if size <= 64 else 4
+    held = 1 if size <= 32 else 4
     details(rewards, embeddings, method="share")
     for phase in ("counts", "signal"):
         loop = emulator.counts()[phase]

@@ -149,8 +149,11 @@ def check_problem(problem: Problem) -> None:
     check_clusters(options, labels is not None)
     if group_offsets is None and (group_size < 0 or num_groups * group_size != rewards.numel()):
         raise ValueError(f"group_size must divide the number of completions, {rewards.numel()}; got {group_size}")
+    if group_offsets is not None and group_size != 0:
+        raise ValueError(f"group_size must be 0 beside group_offsets, got {group_size}")
     if max_group_size < 0:
         raise ValueError(f"max_group_size must not be negative, got {max_group_size}")
+    check_bound(max_group_size, group_size)
     if order is not None:
         check_dtype("order", order, (torch.int64,))
         if order.shape != (rewards.numel(),) or group_offsets is None:

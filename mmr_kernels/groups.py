@@ -98,12 +98,12 @@ def _ragged(rewards: Tensor, group_offsets: Tensor | Sequence[int], bound: int) 
     else:
         try:
             offsets = torch.tensor(listed, dtype=None if listed else torch.int64)
+            largest = max([0, *(end - first for first, end in itertools.pairwise(listed))])
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
                 f"group_offsets must be an integer tensor or a sequence of ints, got {reprlib.repr(group_offsets)}"
             ) from error
         if not offsets.is_floating_point():
-            largest = max([0, *(end - first for first, end in itertools.pairwise(listed))])
             bound = checks.check_bound(bound, largest)
         offsets = offsets.to(rewards.device, non_blocking=True)
     return Groups(0, offsets, max_group_size=bound)

@@ -165,6 +165,8 @@ WRONG_TYPES: list[tuple[str, str, dict[str, Any]]] = [
     ("offsets in a dict", "group_offsets", {"group_size": None, "group_offsets": {0: 0, 6: 6}}),
     ("an offset beyond int64", "group_offsets", {"group_size": None, "group_offsets": [0, 2**70]}),
     ("a number for offsets", "group_offsets", {"group_size": None, "group_offsets": 6}),
+    ("offsets in two dimensions", "group_offsets", {"group_size": None, "group_offsets": [[0, 3], [3, 6]]}),
+    ("complex offsets", "group_offsets", {"group_size": None, "group_offsets": [0, 6j]}),
     ("an empty list of offsets", "group_offsets", {"group_size": None, "group_offsets": []}),
     ("array labels in two dimensions", "group_ids", {"group_size": None, "group_ids": np.zeros((2, 3), dtype=int)}),
     ("float labels", "group_ids", {"group_size": None, "group_ids": torch.zeros(6)}),

@@ -59,6 +59,9 @@ RAW: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = {
     "group_size that doesn't divide": ("group_size", FLAT, {"group_size": 3}, {}),
     "group_size 0": ("group_size", FLAT, {"group_size": 0}, {}),
     "negative group_size": ("group_size", FLAT, {"group_size": -2}, {}),
+    "group_size beside offsets": ("group_size", FLAT, {"group_size": 8, "group_offsets": torch.tensor([0, 2, 8])}, {}),
+    "a negative bound": ("max_group_size", FLAT, {"group_size": 4, "max_group_size": -1}, {}),
+    "a bound below group_size": ("max_group_size", FLAT, {"group_size": 4, "max_group_size": 3}, {}),
     "no λ": ("lam", (R, E), {}, {"lam_mode": "tensor"}),
     "a λ without its mode": ("lam", (R, E), {"lam": torch.rand(1)}, {}),
     "λ for others": ("lam", (R, E), {"lam": torch.rand(5)}, {"lam_mode": "tensor"}),
@@ -96,8 +99,10 @@ def test_no_kernel_leaves_its_tensors(
     details: bool,
 ) -> None:
     """Whoever calls the op by its name, on every backend: an error that names the argument."""
-    names = ("group_size", "similarity", "valid", "group_offsets", "order", "lam", "labels", "diversity")
-    filled = {**dict.fromkeys(names), "group_size": 0, **more}
+    names = (
+        "group_size", "similarity", "valid", "group_offsets", "order", "lam", "labels", "diversity", "max_group_size",
+    )  # fmt: skip
+    filled = {**dict.fromkeys(names), "group_size": 0, "max_group_size": 0, **more}
     packed = pack({"backend": backend, "outputs": "details" if details else "advantages", **options})
     with pytest.raises((TypeError, ValueError), match=f"^{argument} "):
         (ops.mmr_details if details else ops.mmr)(*given, packed, *[filled[name] for name in names])

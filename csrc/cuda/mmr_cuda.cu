@@ -198,7 +198,9 @@ std::string MMR_ENTRY(const Problem &p, int device, void *stream, const Allocate
         cudaGetLastError();  // an error that is reported does not stay for the next call to find
         return error_text(error, "cudaDeviceGetAttribute", plan_of(p, room_of(800)), device);
     }
-    const Plan plan = plan_of(p, room_of(major * 100));
+    constexpr int built_for[] = {__CUDA_ARCH_LIST__};  // ascending; a newer device runs the code of the last
+    const int newest = built_for[sizeof built_for / sizeof *built_for - 1];
+    const Plan plan = plan_of(p, room_of(major * 100 < newest ? major * 100 : newest));
 #else
     const Plan plan = plan_of(p, room);
 #endif

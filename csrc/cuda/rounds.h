@@ -125,10 +125,11 @@ struct Rounds {
         }
     }
 
-    // The candidates, ascending; their number, and the best of the others.
+    // The candidates, ascending; their number, and the best of the others. Where S isn't stored the best alone: there is
+    // one column at a time, and a threshold that one thread reaches lets several of its members in.
     MMR_DEVICE int choose(Key own, Key &best_other) const {
-        for (int wanted = scope.stored ? usual : 1;; wanted /= 2) {
-            const Key least = threshold(own, wanted);
+        for (int wanted = usual;; wanted /= 2) {
+            const Key least = scope.stored ? threshold(own, wanted) : best_of(own);
             if (thread_index() == 0) how_many.store(0, 0);
             __syncthreads();
             best_other = 0;
@@ -155,6 +156,12 @@ struct Rounds {
             __syncthreads();
             return count;
         }
+    }
+
+    // Nobody's key is 0, which all would reach.
+    MMR_DEVICE Key best_of(Key own) const {
+        const Key best = block_largest(own, scope.notes);
+        return best ? best : 1;
     }
 
     // How many were picked.

@@ -85,3 +85,21 @@ def test_a_round_picks_many() -> None:
     )
     emulator = importlib.import_module("mmr_kernels._emulator")
     assert emulator.counts()["greedy, large"]["barriers"] < 400
+
+
+def test_one_candidate_where_columns_are_formed() -> None:
+    """There is a column of the last pick alone, also where one thread's members are ahead of all others."""
+    rewards, embeddings = torch.full((300,), torch.nan), torch.rand(300, 4, generator=torch.Generator().manual_seed(0))
+    rewards[[0, 1, 257, 2, 3]] = torch.tensor([9, 8, 7.9, -4, -5])  # 1 and 257 are of one thread
+    embeddings[257] = embeddings[1]
+    emulator = importlib.import_module("mmr_kernels._emulator")
+    try:
+        emulator.emulate(750)  # on which S of this group has no room
+        result = mmr_advantages(
+            rewards, embeddings, group_offsets=[0, 300], lam=float(LAM), backend="cuda", return_details=True
+        )
+    finally:
+        emulator.emulate()
+    assert isinstance(result, MMRResult)
+    assert result.selection_rank[[0, 1, 257, 2, 3]].tolist() == [0, 1, 2, 3, 4]
+    assert result.max_similarity[257] > 0.9999

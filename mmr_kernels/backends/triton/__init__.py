@@ -52,7 +52,7 @@ CONFIGURATIONS = {
     (128, 2): Configuration(128, True, 128, 64, 8, 4),
     (128, 4): Configuration(128, True, 128, 16, 8, 2),
     (256, 2): Configuration(256, True, 64, 64, 8, 3),
-    (256, 4): Configuration(256, True, 16, 128, 4, 4),
+    (256, 4): Configuration(256, True, 16, 64, 4, 4),
     (512, 2): Configuration(512, True, 64, 64, 8, 3),
     (512, 4): Configuration(512, True, 32, 64, 8, 4),
     (1024, 2): Configuration(1024, False, 64, 64, 8, 3),

@@ -207,7 +207,7 @@ def bring_near(rows, factors, size, MEMBERS: tl.constexpr, STRIDE: tl.constexpr)
     For a compiler to keep the loads they have to lead to something: to maxima, stored in the place of the factors,
     which nobody needs any more.
     """
-    HEIGHT: tl.constexpr = 2048 // MEMBERS
+    HEIGHT: tl.constexpr = 1024 // MEMBERS
     most = tl.zeros([HEIGHT, MEMBERS], tl.float32)
     column = tl.arange(0, MEMBERS)[None, :]
     for at in range(0, size, HEIGHT):

@@ -76,6 +76,8 @@ def configuration(problem: Problem) -> Configuration:
     row = CONFIGURATIONS[members, width]
     if is_ragged(problem) and members > 32:
         return RAGGED[width]._replace(members=members, alone=row.alone)
+    if problem.options.method == "dpp" and members > 64:
+        return row._replace(tile=64, num_stages=3)  # a larger tile and the matrix don't fit in registers together
     return row
 
 
@@ -293,6 +295,8 @@ def launch_arguments(
         _block_dim(problem),
     )
     options: tuple[tuple[str, object], ...] = (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
+    if not amd and is_ragged(problem) and members > 32:
+        options += (("maxnreg", 128),)  # the compiler takes 80 by itself, and spills
     if amd and is_ragged(problem):  # of the two that its matrix instructions have, one shape for all tiles
         options += (("matrix_instr_nonkdim", 16),)
     return arguments, constants, options

@@ -178,7 +178,8 @@ sanitize: $(READY)
 test-emulator: $(READY)
 	MMR_KERNELS_BUILD_EMULATOR=1 $(BIN)/python setup.py --quiet build_ext --inplace
 	TRITON_INTERPRET=1 MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/test_agreement.py
-	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --dist worksteal --backend=cuda --hypothesis-profile=slow $(OP_SUITE) $(BACKENDS)/test_cuda_emulated.py
+	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest -n 2 --dist worksteal --backend=cuda --hypothesis-profile=slow $(OP_SUITE) \
+		$(BACKENDS)/test_cuda_emulated.py $(BACKENDS)/test_cuda_rounds.py
 	MMR_KERNELS_CUDA_EMULATE=1 $(BIN)/pytest python_tests/tools
 
 # What a call of the CUDA backend costs the host, without the driver: docs/cuda.md.

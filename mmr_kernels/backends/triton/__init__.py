@@ -295,7 +295,7 @@ def launch_arguments(
         _block_dim(problem),
     )
     options: tuple[tuple[str, object], ...] = (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
-    if not amd and is_ragged(problem) and 32 < members <= 128:
+    if not amd and is_ragged(problem) and 32 < members <= 128 and problem.options.method != "dpp":
         options += (("maxnreg", 128),)  # the compiler takes 80 by itself, and spills
     if amd and is_ragged(problem):  # of the two that its matrix instructions have, one shape for all tiles
         options += (("matrix_instr_nonkdim", 16),)

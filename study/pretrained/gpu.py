@@ -32,10 +32,10 @@ from mmr_kernels.integrations.scored import score
 from study.pretrained import policy
 from study.pretrained.problems import Chains, ExactAnswer
 from study.pretrained.report import report
-from study.results_file import ResultsFile, Row
+from study.results_file import Row
 from study.training.arms import ARMS
 from study.training.evaluation import Evaluation
-from study.training.rows import Run, run_of
+from study.training.rows import Run, missing, results_file
 
 GROUP_SIZE, EVALUATIONS, TRIAL_STEPS = 8, 10, 20
 NAMES = ("plain", "plain, entropy bonus 0.02", "MMR, first pick by score", "share, dial", "SMI")
@@ -216,15 +216,15 @@ def main(
     plan, device = (DRY, torch.device("cpu")) if dry_run else (FULL, torch.device("cuda"))
     torch.set_num_threads(1)
     results.parent.mkdir(parents=True, exist_ok=True)
-    file, start = ResultsFile(results, Run._fields[:7], ("transformers", "scipy")), results.with_suffix(".safetensors")
+    file, start = results_file(results, ("transformers", "scipy")), results.with_suffix(".safetensors")
     if not start.exists():
         file.write([])  # rows of another start are not kept
         demo_policy.save(made_start(plan, device), start)
     study = Study(plan, start, device)
-    done, longest = set(map(run_of, file.rows())), 0.0
-    for run in study.runs():
+    longest = 0.0
+    for run in missing(study.runs(), file.rows()):
         begin = time.monotonic()
-        if run in done or begin + longest > end:
+        if begin + longest > end:
             continue
         file.append(study.train(run))
         longest = max(longest, time.monotonic() - begin)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, count, islice
 from typing import Any, NamedTuple
 
+from study.training.checker import distinct_texts
 from study.training.problems import Family, Way
 
 CHARACTERS = "0123456789+-="
@@ -91,10 +92,9 @@ class ExactAnswer:
     def __init__(self, group_size: int) -> None:
         self.__name__ = "exact_answer"  # TRL logs the reward under it
         self.group_size = group_size
-        self.distinct: list[float] = []  # different texts per group, the mean of each batch
+        self.distinct: list[float] = []  # of each batch
 
     def __call__(self, completions: Sequence[str], expression: Sequence[str], **kwargs: Any) -> list[float]:
-        groups = [completions[at : at + self.group_size] for at in range(0, len(completions), self.group_size)]
-        self.distinct.append(sum(len(set(group)) for group in groups) / len(groups))
+        self.distinct.append(distinct_texts(completions, self.group_size))
         answers = [direct(Sum(each)) for each in expression]
         return [float(text.rpartition("=")[2] == answer) for text, answer in zip(completions, answers, strict=True)]

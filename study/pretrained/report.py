@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from mmr_kernels.bench.table import Table
 from study.results_file import ResultsFile, Row
 from study.training.rows import accuracy
 from study.training.statistics import holm, interval, paired_p, ratio
@@ -32,10 +33,10 @@ def against(ones: dict[int, Row], others: dict[int, Row]) -> tuple[str, float]:
     """The ratio of two arms' mean accuracies on the seeds that both have, as text, and its exact p."""
     seeds = sorted(ones.keys() & others.keys())
     pair = tuple(np.array([mean_accuracy(arm[seed]) for seed in seeds]) for arm in (ones, others))
-    return ratio(*pair).text(3), paired_p(*pair) if len(seeds) > 1 else 1.0
+    return ratio(*pair).text(3), paired_p(*pair)
 
 
-def table(family: str, rows: list[Row]) -> list[str]:
+def table(family: str, rows: list[Row]) -> str:
     """The table of one family. The control is the bonus with the highest mean, so that its choice favours it."""
     runs: dict[str, dict[int, Row]] = defaultdict(dict)
     for row in rows:
@@ -47,11 +48,8 @@ def table(family: str, rows: list[Row]) -> list[str]:
     secondary = [pair for pair in pairs if pair[0] != PRIMARY]
     corrected = dict(zip(secondary, holm([found[pair][1] for pair in secondary]), strict=True))
     start = ", ".join(f"{way} {share:.3f}" for way, share in zip(WAYS, rows[0]["curves"]["shares"][0], strict=True))
-    lines = [
-        f"**{family}**, {rows[0]['steps']} steps; the control is {control!r}; right at the start: {start}\n",
-        f"| {' | '.join(COLUMNS)} |",
-        f"| --- |{' --: |' * (len(COLUMNS) - 1)}",
-    ]
+    title = f"**{family}**, {rows[0]['steps']} steps; the control is {control!r}; right at the start: {start}"
+    body = []
     for arm, of_arm in runs.items():
         cells = [arm, str(len(of_arm)), interval(means[arm]).text(3)]
         for pair in ((arm, PLAIN), (arm, control)):
@@ -61,8 +59,8 @@ def table(family: str, rows: list[Row]) -> list[str]:
         ends = [{name: curve[-1] for name, curve in row["curves"].items()} for row in of_arm.values()]
         cells.append(f"{np.mean([end['shares'][WAYS.index('worked')] for end in ends]):.3f}")
         cells += [f"{np.mean([end[name] for end in ends]):.3f}" for name in AT_THE_END]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        body.append(cells)
+    return f"{title}\n\n{Table('', COLUMNS, body).markdown()}\n"
 
 
 def report(rows: list[Row]) -> str:
@@ -70,7 +68,7 @@ def report(rows: list[Row]) -> str:
     families: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         families[row["family"]].append(row)
-    return "\n".join(line for family, of_family in families.items() for line in [*table(family, of_family), ""])
+    return "\n".join(table(family, of_family) for family, of_family in families.items())
 
 
 def main(results: Annotated[Path, typer.Argument(help="JSON Lines that a study wrote.")]) -> None:

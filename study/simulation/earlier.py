@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmr_kernels.bench.table import Table
 from study.simulation import intervals
 from study.simulation.methods import BASE
 from study.simulation.summaries import chosen, frequency, steps_of
-from study.training.comparisons import line
 
 if TYPE_CHECKING:
     from study.simulation.methods_page import Page
@@ -86,13 +86,13 @@ def tables(page: Page) -> list[str]:
         f"A ratio is confirmed where the earlier one is within {NEAR:g} of the interval here, a share of random"
         " settings where it is in Wilson's interval, steps in the trap where both arrive or neither does; what is not"
         " confirmed is in **bold**.\n",
-        line(columns), line(["---", *["--:"] * (len(columns) - 1)]),
-    ]  # fmt: skip
+    ]
+    body = []
     for arm, ratios in RATIOS.items():
         cells = [Found(page, family, arm, "0.9").beside(each) for family, each in zip(FAMILIES, ratios, strict=False)]
         cells += [""] * (len(FAMILIES) - len(cells))
         cells.append(Found(page, "four-equal", arm, "0.97").beside(LATE[arm]) if arm in LATE else "")
         cells.append(Found(page, TRAP, arm, "0.9").steps_beside(ratios[-1]) if len(ratios) > len(FAMILIES) else "")
         cells.append(shares_beside(page, arm) if arm in SHARES and page.settings else "")
-        lines.append(line([arm, *cells]))
-    return [*lines, ""]
+        body.append([arm, *cells])
+    return [*lines, Table("", columns, body).markdown(), ""]

@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 
+from mmr_kernels.bench.table import Table
 from study.results_file import ResultsFile, Row
 from study.simulation import earlier, methods, random_settings, rules
 from study.simulation.arms import METHODS, REMEDIES
 from study.simulation.methods import BASE
 from study.simulation.optimisers import OPTIMISERS
 from study.simulation.summaries import chosen, frequency, gathered, geometric_mean, ratio, seeds_of, worst
-from study.training.comparisons import line
 
 HEADER = f"""# Every method in the simulation
 
@@ -38,9 +38,8 @@ def percent(text: str) -> str:
 
 def table(title: str, columns: Iterable[str], cells: Cells, arms: Iterable[str]) -> list[str]:
     """One line per arm."""
-    columns = ["method", *columns]
-    rule = ["---", *["--:"] * (len(columns) - 1)]
-    return [f"**{title}**\n", line(columns), line(rule), *(line([arm, *cells(arm)]) for arm in arms), ""]
+    made = Table(title, ["method", *columns], [[arm, *cells(arm)] for arm in arms])
+    return [f"**{made.title}**\n", made.markdown(), ""]
 
 
 class Page:
@@ -52,7 +51,7 @@ class Page:
 
     def mean(self, arm: str, part: str = "0.9", variant: str = BASE, **some: object) -> str:
         """Over the families of a variant."""
-        return str(geometric_mean(chosen(self.rows, variant, **some), arm, part, self.cut_off))  # type: ignore[arg-type]
+        return geometric_mean(chosen(self.rows, variant, **some), arm, part, self.cut_off).text(2)  # type: ignore[arg-type]
 
     def of_kind(self, kind: str) -> list[Row]:
         """Its random settings."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmr_kernels import SignalDial
+from mmr_kernels.bench.table import Table
 from study.results_file import Row
 from study.simulation.optimisers import OPTIMISERS
 from study.simulation.plain_run import LOGGED, Look
 from study.simulation.random_settings import Ratio
-from study.training.comparisons import line
 
 if TYPE_CHECKING:
     from study.simulation.methods_page import Page
@@ -51,12 +51,11 @@ def table(page: Page) -> list[str]:
     def shares(right: Callable[[list[Look], np.ndarray], Any]) -> list[str]:
         return [f"{right(looks, helps):.0%}".replace("%", " %") if len(helps) else "" for looks, helps in found]
 
-    return [
-        f"**Rules on the first {LOGGED} steps of a plain run, over the settings where a method's effect is clear**\n",
-        line(columns), line(["---", *["--:"] * len(places)]),
-        line(["*settings*", *(str(len(helps)) for _, helps in found)]),
-        line(["*always the more frequent answer*", *shares(lambda _, helps: max(np.mean(helps), np.mean(~helps)))]),
-        *(line([name, *shares(lambda looks, helps, rule=rule: np.mean([rule(look) for look in looks] == helps))])  # type: ignore[misc]
+    title = f"Rules on the first {LOGGED} steps of a plain run, over the settings where a method's effect is clear"
+    body = [
+        ["*settings*", *(str(len(helps)) for _, helps in found)],
+        ["*always the more frequent answer*", *shares(lambda _, helps: max(np.mean(helps), np.mean(~helps)))],
+        *([name, *shares(lambda looks, helps, rule=rule: np.mean([rule(look) for look in looks] == helps))]  # type: ignore[misc]
           for name, rule in RULES.items()),
-        "",
     ]  # fmt: skip
+    return [f"**{title}**\n", *Table(title, columns, body).markdown().splitlines(), ""]

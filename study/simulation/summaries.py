@@ -10,23 +10,13 @@ from scipy import stats
 
 from study.results_file import Row
 from study.simulation import intervals
+from study.simulation.intervals import Interval
 from study.simulation.map import HEADLINE
 from study.simulation.methods import KNOWN
 from study.simulation.optimisers import OPTIMISERS
 from study.simulation.random_settings import Ratio
 
 RESAMPLES = 999
-
-
-class Mean(NamedTuple):
-    """A geometric mean of ratios, and its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
 def gathered(rows: Iterable[Row]) -> list[Row]:
@@ -69,7 +59,7 @@ def worst(rows: list[Row], arm: str, part: str, cut_off: int) -> str:
     return f"{value(highest):.2f}, {highest['family']}, {highest['optimiser']}"
 
 
-def geometric_mean(rows: list[Row], arm: str, part: str, cut_off: int, interval: bool = True) -> Mean:
+def geometric_mean(rows: list[Row], arm: str, part: str, cut_off: int, interval: bool = True) -> Interval:
     """Over families and optimisers, of median steps over GRPO's.
 
     The interval is a percentile bootstrap over seeds, which all families share. It says nothing of other families.
@@ -83,12 +73,8 @@ def geometric_mean(rows: list[Row], arm: str, part: str, cut_off: int, interval:
 
     value = float(statistic(*pairs))
     if arm == "grpo" or not interval:
-        return Mean(value, value, value)
-    found = stats.bootstrap(
-        pairs, statistic, paired=True, vectorized=True, n_resamples=RESAMPLES, method="percentile",
-        rng=np.random.default_rng(0), batch=100,
-    ).confidence_interval  # fmt: skip
-    return Mean(value, float(found.low), float(found.high))
+        return Interval(value, value, value)
+    return Interval(value, *intervals.bootstrapped(pairs, statistic, RESAMPLES))
 
 
 def ratio(row: Row, arm: str, part: str, cut_off: int) -> str:

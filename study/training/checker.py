@@ -12,6 +12,12 @@ from study.training.problems import LONGEST_ANSWER, Family, Problem
 GRADES = ("binary", "graded")
 
 
+def distinct_texts(completions: Sequence[str], group_size: int) -> float:
+    """Different texts per group, the mean of the batch."""
+    groups = [completions[at : at + group_size] for at in range(0, len(completions), group_size)]
+    return sum(len(set(group)) for group in groups) / len(groups)
+
+
 class Checker:
     """Pays for a right completion with its way's chance, drawn from the run's seed: every arm meets the same luck.
 
@@ -24,13 +30,12 @@ class Checker:
         self.__name__ = "checker"  # TRL logs the reward under it
         self.family, self.grade, self.group_size = family, grade, group_size
         self.rng = random.Random(seed)
-        self.distinct: list[float] = []  # different texts per group, the mean of each batch
+        self.distinct: list[float] = []  # of each batch
 
     def __call__(
         self, completions: list[str], first: Sequence[int], second: Sequence[int], **kwargs: Any
     ) -> list[float]:
-        groups = [completions[at : at + self.group_size] for at in range(0, len(completions), self.group_size)]
-        self.distinct.append(sum(len(set(group)) for group in groups) / len(groups))
+        self.distinct.append(distinct_texts(completions, self.group_size))
         return [self.reward(text, Problem(a, b)) for text, a, b in zip(completions, first, second, strict=True)]
 
     def reward(self, text: str, problem: Problem) -> float:

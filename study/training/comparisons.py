@@ -5,19 +5,20 @@ python -m study.training.comparisons > study/tables.md
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
 
+from mmr_kernels.bench.table import Table
 from study.results_file import Row
+from study.simulation.intervals import Interval
 from study.training import plan
 from study.training.arms import ARMS, LOSSES, plain_of
 from study.training.problems import FAMILIES
 from study.training.rows import RESULTS, accuracy, results_file, steps_to
-from study.training.statistics import Interval, holm, interval, paired_p, pairs_needed, ratio
+from study.training.statistics import holm, interval, paired_p, pairs_needed, ratio
 
 HEADER = """# All arms of the training study
 
@@ -149,10 +150,6 @@ def room_gained(runs: plan.Runs, family: str) -> Interval:
     return interval(np.array(parts))
 
 
-def line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def page(rows: list[Row]) -> str:
     """The tables, one per family, and the two figures that the advice rests on."""
     runs = plan.of_study(rows)
@@ -162,8 +159,8 @@ def page(rows: list[Row]) -> str:
     corrected = dict(zip(map(id, tested), holm([each.p for each in tested]), strict=True))
     lines = [HEADER]
     for family in families:
-        lines += [f"**{family}**\n", line(COLUMNS), line(["---", "---", *["--:"] * (len(COLUMNS) - 2)])]
-        lines += [*(line(each.cells(corrected.get(id(each), 1.0))) for each in found if each.family == family), ""]
+        body = [each.cells(corrected.get(id(each), 1.0)) for each in found if each.family == family]
+        lines += [f"**{family}**\n", Table(family, COLUMNS, body, left=2).markdown(), ""]
     needed = ", ".join(f"{seeds_needed(runs, family):.0f} on {family}" for family in families)
     lines.append(f"Seeds that show 10 % fewer steps of MMR under GRPO, at 5 % and a power of 80 %: {needed}.\n")
     for family in families:

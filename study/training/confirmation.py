@@ -15,7 +15,7 @@ import typer
 from study.results_file import Row
 from study.training.arms import ENTROPY, METHODS
 from study.training.plan import PILOT_SEEDS, PROMPTS_PER_STEP, STEPS
-from study.training.rows import Run, run_of, steps_to
+from study.training.rows import Run, missing, steps_to
 from study.training.train import Results, Workers, complete
 
 RESULTS = Path("study/results/training-confirmation.jsonl")
@@ -107,12 +107,6 @@ def runs_of(part: Part, arms: tuple[str, ...], rows: list[Row]) -> list[Run]:
             rate = part.rate or best.get(arm, best[SCORE])[1]
             runs.append(Run(part.family, part.loss, arm, rate, seed, part.steps, PROMPTS_PER_STEP, part.until))
     return runs
-
-
-def missing(runs: list[Run], rows: list[Row]) -> list[Run]:
-    """Those that have no row."""
-    done = {run_of(row) for row in rows}
-    return [run for run in runs if run not in done]
 
 
 def main(results: Results = RESULTS, workers: Workers = 2) -> None:

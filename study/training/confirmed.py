@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import typer
 
+from mmr_kernels.bench.table import Table
 from study.results_file import Row
 from study.training import confirmation
-from study.training.comparisons import line
 from study.training.confirmation import CROWDED, FOUND, ORDER, PLAIN, RESULTS, SCORE, Part
 from study.training.plan import LEVEL, PILOT_SEEDS
 from study.training.rows import accuracy, results_file, run_of, steps_to
@@ -120,11 +120,6 @@ def texts_of_p(found: list[Comparison]) -> list[list[str]]:
     ]
 
 
-def table(columns: list[str], body: list[list[str]]) -> list[str]:
-    """A table whose first column is text."""
-    return [line(columns), line(["---", *["--:"] * (len(columns) - 1)]), *map(line, body), ""]
-
-
 def tables(rows: list[Row], part: Part) -> list[str]:
     """A part's comparisons with plain training, and those with the control."""
     found = compared(rows, part)
@@ -136,7 +131,8 @@ def tables(rows: list[Row], part: Part) -> list[str]:
         arrived, steps = reached(next(each.others for each in found if each.base == base), part)
         columns = [f"against {base} ({arrived}, {steps})", "arrived", "steps", "ratio", "p"]
         columns += ["log-rank p" if finds_way(part) else "peak"]
-        lines += table(columns, [each.cells(p) for each, p in zip(found, shown, strict=True) if each.base == base])
+        body = [each.cells(p) for each, p in zip(found, shown, strict=True) if each.base == base]
+        lines += [Table("", columns, body).markdown(), ""]
     return lines
 
 
@@ -150,7 +146,7 @@ def pilots_table(rows: list[Row]) -> list[str]:
     body = [[arm, *(f"{np.mean(taken[rate]):.0f}" for rate in rates)] for arm, taken in steps.items()]
     title = f"## Pilots: mean steps to {FOUND:g} on {CROWDED.family}, {CROWDED.loss}, seeds {PILOT_SEEDS}\n"
     chosen = f"The control is {confirmation.control(rows)!r}.\n"
-    return [title, *table(["arm", *(f"{rate:g}" for rate in rates)], body), chosen]
+    return [title, Table("", ["arm", *(f"{rate:g}" for rate in rates)], body).markdown(), "", chosen]
 
 
 def page(rows: list[Row]) -> str:

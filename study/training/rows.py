@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,15 +26,21 @@ class Run(NamedTuple):
     until: float | None = None  # the run ends at the evaluation whose accuracy comes to it
 
 
-def results_file(path: Path) -> ResultsFile:
-    """One row per run."""
+def results_file(path: Path, packages: Sequence[str] = ("trl", "transformers")) -> ResultsFile:
+    """One row per run; ``packages``: those whose versions the file states besides."""
     needed = tuple(name for name in Run._fields if name not in Run._field_defaults)
-    return ResultsFile(path, fields=needed, packages=("trl", "transformers"))
+    return ResultsFile(path, fields=needed, packages=packages)
 
 
 def run_of(row: Row) -> Run:
     """Which run the row is of."""
     return Run(**{name: row[name] for name in Run._fields if name in row})
+
+
+def missing(runs: Sequence[Run], rows: Sequence[Row]) -> list[Run]:
+    """Those that have no row."""
+    done = set(map(run_of, rows))
+    return [run for run in runs if run not in done]
 
 
 def accuracy(row: Row) -> np.ndarray:

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import CensoredData, bootstrap, logrank, norm, permutation_test
+from scipy.stats import CensoredData, logrank, norm, permutation_test
 
-
-class Interval(NamedTuple):
-    """A mean, and its bootstrap 95 % interval over seeds."""
-
-    mean: float
-    low: float
-    high: float
-
-    def text(self, digits: int) -> str:
-        return f"{self.mean:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"
+from study.simulation.intervals import Interval, bootstrapped
 
 
 def interval(values: np.ndarray) -> Interval:
-    """Of the values of all seeds."""
+    """The mean of the values of all seeds, and its bootstrap interval."""
     mean = float(np.mean(values))
     if len(values) < 2 or np.ptp(values) == 0:
         return Interval(mean, mean, mean)
-    random = np.random.default_rng(0)
-    found = bootstrap((values,), np.mean, method="percentile", n_resamples=9999, rng=random).confidence_interval
-    return Interval(mean, float(found.low), float(found.high))
+    return Interval(mean, *bootstrapped((values,), np.mean, 9999))
 
 
 def ratio(ones: np.ndarray, others: np.ndarray) -> Interval:

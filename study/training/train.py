@@ -17,27 +17,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from study.results_file import Row
 from study.training import plan
-from study.training.rows import RESULTS, Run, results_file, run_of
+from study.training.rows import RESULTS, Run, missing, results_file
 from study.training.run import train
 
 
 def runs_of(part: str, rows: list[Row]) -> list[Run]:
     """Those of the part that have no row yet."""
-    done = {run_of(row) for row in rows}
-    if part == "study" and not set(plan.pilots()) <= done:
+    if part == "study" and missing(plan.pilots(), rows):
         raise typer.BadParameter("the study takes its learning rates from the pilots: run `pilots` to their end first")
     runs = {"pilots": plan.pilots, "quick": plan.quick, "study": lambda: plan.study(rows)}[part]()
-    return [run for run in runs if run not in done]
+    return missing(runs, rows)
 
 
-def complete(path: Path, missing: Callable[[list[Row]], list[Run]], workers: int) -> None:
-    """Run what is missing among the rows of the file, with a bar that says how long it still takes."""
+def complete(path: Path, wanted: Callable[[list[Row]], list[Run]], workers: int) -> None:
+    """Run what is wanted beside the rows of the file, with a bar that says how long it still takes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with FileLock(f"{path}.lock", timeout=0):
             file = results_file(path)
-            runs = missing(file.rows())
+            runs = wanted(file.rows())
             with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[last]}")) as progress:
                 task = progress.add_task("training", total=len(runs), last="")
                 # Unlike those of concurrent.futures, loky's workers end after five idle minutes if this one is killed.

@@ -114,8 +114,8 @@ def mmr_advantages(
         "advantages", return_details, rewards, embeddings, similarity, group_size, group_offsets, group_ids,
         max_group_size, valid, labels, lam, diversity, method=method, temperature=temperature,
         first_pick=first_pick, strength=strength, sharpness=sharpness, threshold=threshold, quality=quality,
-        match_scale=match_scale,
-        scope=scope, scale=scale, eps=eps, degenerate=degenerate, normalize=normalize, backend=backend,
+        match_scale=match_scale, scope=scope, scale=scale, eps=eps, degenerate=degenerate, normalize=normalize,
+        backend=backend,
     )  # fmt: skip
 
 
@@ -158,8 +158,7 @@ def mmr_reweight(
         "reweighted", return_details, rewards, embeddings, similarity, group_size, group_offsets, group_ids,
         max_group_size, valid, labels, lam, diversity, method=method, temperature=temperature,
         first_pick=first_pick, strength=strength, sharpness=sharpness, threshold=threshold, quality=quality,
-        match_scale=match_scale,
-        scope=scope, scale="none", normalize=normalize, backend=backend,
+        match_scale=match_scale, scope=scope, scale="none", normalize=normalize, backend=backend,
     )  # fmt: skip
     return MMRResult(None, *result[1:]) if isinstance(result, MMRResult) else result
 

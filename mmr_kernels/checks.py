@@ -111,7 +111,7 @@ def check_similarity(similarity: Tensor, problem: Problem) -> None:
             "similarity takes groups of one size, as (groups, group size, group size); for groups given by"
             " group_offsets or group_ids pass embeddings instead"
         )
-    takes = (problem.num_scopes, problem.max_scope_size, problem.max_scope_size)
+    takes = (problem.num_scopes, problem.largest_scope, problem.largest_scope)
     if similarity.shape != takes:
         raise ValueError(
             f'similarity must have shape {takes}, one square block per scope for scope="{scope}";'

@@ -64,13 +64,6 @@ class Problem(NamedTuple):
         return 1 if self.options.scope == "batch" else self.num_groups
 
     @property
-    def max_scope_size(self) -> int:
-        """The same from sizes alone, whatever ``max_group_size`` says."""
-        if self.options.scope == "batch" or self.group_size == 0:
-            return self.num_completions
-        return self.group_size
-
-    @property
     def largest_group(self) -> int:
         """The most members of a group, as far as the host knows: of ragged ones ``max_group_size``, else N."""
         return self.group_size or min(self.max_group_size or self.num_completions, self.num_completions)

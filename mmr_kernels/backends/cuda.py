@@ -59,14 +59,13 @@ def why_not(problem: Problem, host: Host) -> str | None:
         return f"needs groups of at most {LARGEST_GROUP}, got {problem.group_size}; leave backend=None"
     if problem.options.method == "dpp":
         ragged = problem.options.scope == "group" and problem.group_size == 0
-        most, of = (
-            (LARGEST_RAGGED_DETERMINANT, "in groups of any size") if ragged else (LARGEST_DETERMINANT, "per scope")
+        size, most, of = (
+            (problem.num_completions, LARGEST_RAGGED_DETERMINANT, "in groups of any size")
+            if ragged
+            else (problem.largest_scope, LARGEST_DETERMINANT, "per scope")
         )
-        if problem.max_scope_size > most:
-            return (
-                f'needs at most {most} completions {of} with method="dpp", got {problem.max_scope_size};'
-                " leave backend=None"
-            )
+        if size > most:
+            return f'needs at most {most} completions {of} with method="dpp", got {size}; leave backend=None'
     return None
 
 

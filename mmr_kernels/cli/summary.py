@@ -13,8 +13,8 @@ from rich.text import Text
 from scipy import stats
 from torch import Tensor
 
-from mmr_kernels import SignalDial
 from mmr_kernels.cli.rollouts import Rollouts
+from mmr_kernels.dial import SignalDial, opening
 from mmr_kernels.integrations.scored import Scored
 from mmr_kernels.reference.advantages import all_equal
 
@@ -81,7 +81,7 @@ def _of_signal(scored: Scored) -> str:
     if low >= shut:
         meaning = "likeness tells right from wrong, which plain GRPO goes by already, so SignalDial stays shut"
     elif high < shut:
-        opened = min(max(1 - e / shut, 0.0), 1.0)
+        opened = opening(torch.tensor([e, 1.0], dtype=torch.float64), shut)
         meaning = f"likeness hardly tells right from wrong, so SignalDial opens diversity to {opened:.2f}"
     else:
         meaning = f"it may be above or below {shut:g}, where SignalDial shuts: more groups would tell"

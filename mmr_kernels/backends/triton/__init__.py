@@ -147,6 +147,10 @@ def _launch(problem: Problem, outputs: MMRResult) -> None:
         _start(*launch)
 
 
+#: Of a kernel: run-time arguments, constants, compiler options.
+Arguments = tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]
+
+
 class Launch(NamedTuple):
     """A kernel, its grid, run-time arguments, constants and compiler options."""
 
@@ -249,9 +253,9 @@ def launch_arguments(
     reweighted: Tensor | None,
     counts: Tensor | None,
     amd: bool,
-) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
-    """Of ``mmr_kernel``: run-time arguments, constants, compiler options."""
-    members, alone, tile, _, num_warps, num_stages = configuration(problem)
+) -> Arguments:
+    """Of ``mmr_kernel``."""
+    members, alone, tile, block_dim, num_warps, num_stages = configuration(problem)
     numbers, choices = of_options(problem.options)
     units, unit = _units(problem.dim)
     warp_size = 64 if amd else 32  # of AMD's data center GPUs
@@ -289,10 +293,10 @@ def launch_arguments(
         *choices,
         members,
         num_warps * warp_size // 32 if alone else 1,
-        _by_lane(problem, amd),
+        _by_lane(problem, tile, amd),
         forms_apart(problem),
         tile,
-        _block_dim(problem),
+        _step_along_dim(problem, block_dim),
     )
     options: tuple[tuple[str, object], ...] = (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
     if not amd and is_ragged(problem) and 32 < members <= 128 and problem.options.method != "dpp":
@@ -302,23 +306,22 @@ def launch_arguments(
     return arguments, constants, options
 
 
-def tile_arguments(
-    problem: Problem, scratch: Tensor | None, on_diagonal: bool, amd: bool
-) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
-    """The same of ``similarity_tiles``."""
-    members, _, tile, _, num_warps, num_stages = configuration(problem)
+def tile_arguments(problem: Problem, scratch: Tensor | None, on_diagonal: bool, amd: bool) -> Arguments:
+    """Of ``similarity_tiles``."""
+    members, _, tile, block_dim, num_warps, num_stages = configuration(problem)
     units, unit = _units(problem.dim)
     arguments = (scratch, problem.embeddings, problem.num_completions, problem.largest_scope, units)
     constants = (
-        unit, problem.options.normalize, members, _by_lane(problem, amd), tile, _block_dim(problem), on_diagonal
+        unit, problem.options.normalize, members, _by_lane(problem, tile, amd), tile,
+        _step_along_dim(problem, block_dim), on_diagonal,
     )  # fmt: skip
     return arguments, constants, (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
 
 
 def advantage_arguments(
     problem: Problem, advantages: Tensor, reweighted: Tensor | None, counts: Tensor | None
-) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, object], ...]]:
-    """The same of ``advantages_kernel``."""
+) -> Arguments:
+    """Of ``advantages_kernel``."""
     options = problem.options
     arguments = (
         problem.rewards, reweighted, problem.valid, problem.group_offsets, problem.order, problem.diversity, counts,
@@ -335,14 +338,13 @@ def _units(dim: int) -> tuple[int, int]:
     return dim // unit, unit
 
 
-def _by_lane(problem: Problem, amd: bool) -> bool:
+def _by_lane(problem: Problem, tile: int, amd: bool) -> bool:
     embeddings = problem.embeddings
-    tile = configuration(problem).tile
     return not amd and tile <= 32 and embeddings is not None and embeddings.dtype is torch.float32
 
 
-def _block_dim(problem: Problem) -> int:
-    return min(configuration(problem).block_dim, max(16, _power_of_two(problem.dim)))
+def _step_along_dim(problem: Problem, block_dim: int) -> int:
+    return min(block_dim, max(16, _power_of_two(problem.dim)))
 
 
 def _stride(per_scope: Tensor | None) -> int:

@@ -43,7 +43,8 @@ struct Buffers {
           selection_rank(p.selection_rank, p.num_completions, "selection_rank"),
           new_rewards(reweighted_rewards ? reweighted_rewards : advantages) {}
 
-    MMR_DEVICE bool takes_part(int64_t row) const { return is_finite(rewards.load(row)) && (!valid || valid.load(row)); }
+    MMR_DEVICE bool takes_part(int64_t row, float reward) const { return is_finite(reward) && (!valid || valid.load(row)); }
+    MMR_DEVICE bool takes_part(int64_t row) const { return takes_part(row, rewards.load(row)); }
     MMR_DEVICE float diversity(const Problem &p, int64_t scope) const {
         return dial ? dial.load(p.dial_count == 1 ? 0 : scope) : p.diversity;
     }

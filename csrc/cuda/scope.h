@@ -36,7 +36,7 @@ MMR_DEVICE void note_rewards(const Problem &p, const Buffers &buffers, const Sha
         if (k < own) {
             const int64_t row = range.row(lane_index() + 32 * k);
             const float value = buffers.rewards.load(row);
-            if (is_finite(value) && (!buffers.valid || buffers.valid.load(row))) reward[k] = value;
+            if (buffers.takes_part(row, value)) reward[k] = value;
             notes.store(noted_rewards + lane_index() + 32 * k, reward[k]);
         }
         count += __popc(__ballot_sync(all_lanes, reward[k] == reward[k]));

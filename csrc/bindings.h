@@ -64,8 +64,8 @@ void define_mmr(pybind11::module_ &module, Solve solve) {
     module.attr("takes") = table;
     const auto call = [solve](const Options &options, uintptr_t rewards, uintptr_t embeddings,
                               const std::string &embedding_dtype, int64_t num_completions, int64_t num_groups,
-                              int64_t group_size, int64_t dim, uintptr_t similarity, uintptr_t valid,
-                              uintptr_t group_offsets, uintptr_t order, uintptr_t lam, int64_t lam_count,
+                              int64_t group_size, int64_t max_group_size, int64_t dim, uintptr_t similarity,
+                              uintptr_t valid, uintptr_t group_offsets, uintptr_t order, uintptr_t lam, int64_t lam_count,
                               uintptr_t labels, uintptr_t dial, int64_t dial_count, uintptr_t group_of,
                               uintptr_t advantages, uintptr_t reweighted_rewards, uintptr_t selection_rank,
                               uintptr_t max_similarity, uintptr_t lam_out, uintptr_t signal, More... more) {
@@ -76,6 +76,7 @@ void define_mmr(pybind11::module_ &module, Solve solve) {
         p.num_completions = num_completions;
         p.num_groups = num_groups;
         p.group_size = group_size;
+        p.max_group_size = max_group_size;
         p.dim = dim;
         p.similarity = reinterpret_cast<const float *>(similarity);
         p.valid = reinterpret_cast<const bool *>(valid);

@@ -124,6 +124,7 @@ struct Problem : Options {
     int64_t num_completions;        // N
     int64_t num_groups;
     int64_t group_size;             // members of each group, 0 when ragged
+    int64_t max_group_size;         // no group has more members; N where nothing less is known
     int64_t dim;                    // D
     const float *similarity;        // (num_scopes, M, M) instead of embeddings
     const bool *valid;              // (N)

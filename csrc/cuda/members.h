@@ -73,7 +73,7 @@ MMR_DEVICE Range range_of_group(const Problem &p, const Buffers &buffers, int64_
     int64_t begin = buffers.group_offsets.load(group), end = buffers.group_offsets.load(group + 1);
     begin = begin < 0 ? 0 : begin < p.num_completions ? begin : p.num_completions;
     end = end < begin ? begin : end < p.num_completions ? end : p.num_completions;
-    return {begin, end - begin, buffers.order, p.num_completions};
+    return {begin, end - begin < p.max_group_size ? end - begin : p.max_group_size, buffers.order, p.num_completions};
 }
 MMR_DEVICE Range range_of_scope(const Problem &p, const Buffers &buffers, int64_t scope) {
     if (p.batch_scope()) return {0, p.num_completions, {}, p.num_completions};

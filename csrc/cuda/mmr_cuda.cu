@@ -9,13 +9,13 @@
 
 #include "large.h"
 
-// Elements of S that ragged groups, whose sizes the host doesn't know, may share: 64 MB.
+// Elements of S that ragged groups of any size may share: 64 MB.
 #ifndef MMR_SIMILARITY_BUDGET
 #define MMR_SIMILARITY_BUDGET (int64_t{1} << 24)
 #endif
-// And that uniform groups, taken by as many blocks as there is room for, may: 512 MB.
-#ifndef MMR_UNIFORM_BUDGET
-#define MMR_UNIFORM_BUDGET (int64_t{1} << 27)
+// And that groups whose size is known may, of uniform ones as many blocks' as there is room for: 512 MB.
+#ifndef MMR_KNOWN_BUDGET
+#define MMR_KNOWN_BUDGET (int64_t{1} << 27)
 #endif
 #ifndef MMR_ENTRY
 #define MMR_ENTRY solve_on_device
@@ -96,23 +96,27 @@ Plan plan_of(const Problem &p, const Room &room) {
     const int64_t n = p.num_completions;
     const bool ragged = !p.batch_scope() && p.group_offsets;
     Plan plan{};
-    plan.largest = p.batch_scope() || ragged ? n : p.group_size;
+    plan.largest = p.batch_scope() ? n : p.max_group_size;
     plan.grid = p.batch_scope() ? 1 : p.num_groups;
     plan.room_words = room.words;
-    if (plan.largest <= 32 && !ragged) {
+    if (plan.largest <= 32) {
         // Chunks of rows, or in their place S and, before it, partial sums of three tiles from seven warps: the least
-        // that is needed, so that blocks fit beside one another.
+        // that is needed, so that blocks fit beside one another. Chunks of fewer rows may be longer.
         const int element_bytes = p.embedding_dtype == DType::float32 ? 4 : 2;
-        const int64_t rows = plan.largest > 0 ? plan.largest : 1;
-        const int64_t ring = room.stages * rows * chunk_words(room, rows, p.dim, element_bytes);
         constexpr int64_t partial_sums = 7 * 3 * 256;
-        plan.room_words = static_cast<int>(ring > partial_sums ? ring : partial_sums);
+        int64_t words = partial_sums;
+        for (int64_t rows = ragged ? 1 : plan.largest; rows <= plan.largest; ++rows) {
+            const int64_t ring = room.stages * rows * chunk_words(room, rows, p.dim, element_bytes);
+            words = ring > words ? ring : words;
+        }
+        plan.room_words = static_cast<int>(words);
     }
     if (plan.largest > room.members) {
         plan.state = 3 * n;
         const bool in_place = p.method == Method::dpp;  // works on S itself, so it is there
-        const bool all_fit = in_place || !ragged || n * n <= MMR_SIMILARITY_BUDGET;
-        plan.capacity = !p.needs_similarity() ? 0 : all_fit ? plan.largest : MMR_SIMILARITY_BUDGET / n;
+        const int64_t budget = plan.largest < n ? MMR_KNOWN_BUDGET : MMR_SIMILARITY_BUDGET;
+        const bool all_fit = in_place || !ragged || n * plan.largest <= budget;
+        plan.capacity = !p.needs_similarity() ? 0 : all_fit ? plan.largest : budget / n;
         const int64_t side = (n + tile_side - 1) / tile_side, square = plan.capacity * plan.capacity;
         if (p.batch_scope()) {
             plan.similarity = square;
@@ -120,7 +124,7 @@ Plan plan_of(const Problem &p, const Room &room) {
         } else if (ragged) {
             plan.similarity = n * plan.capacity;
         } else {
-            const int64_t squares = square ? MMR_UNIFORM_BUDGET / square : plan.grid;
+            const int64_t squares = square ? MMR_KNOWN_BUDGET / square : plan.grid;
             plan.grid = plan.grid < squares ? plan.grid : squares > 1 ? squares : 1;
             plan.similarity = plan.grid * square;
         }

@@ -19,8 +19,8 @@ from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 #: Most members of a group of known size, and of a call with ``scope="batch"``: as in ``csrc/cuda/mmr_cuda.h``.
 LARGEST_GROUP = 1024
 LARGEST_BATCH = 4096
-#: With "dpp", most members of a scope, whose one block does work that grows with their cube; where groups are of
-#: unknown size, most completions in all, since the similarities of any group must fit into scratch.
+#: With "dpp", most members of a scope, whose one block does work that grows with their cube; where groups may be of any
+#: size, most completions in all, since the similarities of any group must fit into scratch.
 LARGEST_DETERMINANT = 1024
 LARGEST_RAGGED_DETERMINANT = 4096
 
@@ -61,7 +61,7 @@ def why_not(problem: Problem, host: Host) -> str | None:
         ragged = problem.options.scope == "group" and problem.group_size == 0
         size, most, of = (
             (problem.num_completions, LARGEST_RAGGED_DETERMINANT, "in groups of any size")
-            if ragged
+            if ragged and problem.largest_scope > LARGEST_DETERMINANT
             else (problem.largest_scope, LARGEST_DETERMINANT, "per scope")
         )
         if size > most:

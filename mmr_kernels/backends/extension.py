@@ -35,6 +35,7 @@ def arguments(module: ModuleType, problem: Problem, outputs: MMRResult) -> tuple
         rewards.numel(),
         num_groups,
         group_size,
+        problem.largest_group,
         0 if embeddings is None else embeddings.shape[-1],
         0 if similarity is None else similarity.data_ptr(),
         0 if valid is None else valid.data_ptr(),

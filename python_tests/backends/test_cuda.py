@@ -23,9 +23,12 @@ needs_module = pytest.mark.skipif(
 )
 
 
-def problem(shape: tuple[int, ...], device: str = "meta", group_size: int = 0, **options: Any) -> Problem:
+def problem(
+    shape: tuple[int, ...], device: str = "meta", group_size: int = 0, bound: int = 0, **options: Any
+) -> Problem:
     rewards = torch.empty(shape, device=device)
-    return Problem(rewards, rewards.new_empty(*shape, 8), shape[0], group_size, Options(**options))
+    embeddings = rewards.new_empty(*shape, 8)
+    return Problem(rewards, embeddings, shape[0], group_size, Options(**options), max_group_size=bound)
 
 
 def test_it_needs_the_module_then_a_device() -> None:
@@ -60,6 +63,8 @@ def test_the_emulator_stands_in_for_both_on_cpu_tensors() -> None:
         ),
         ({"shape": (4096,), "method": "dpp"}, None),
         ({"shape": (4097,), "method": "dpp"}, "at most 4096 completions in groups of any size"),
+        ({"shape": (4097,), "method": "dpp", "bound": 1025}, "at most 4096 completions in groups of any size"),
+        ({"shape": (100_000,), "method": "dpp", "bound": 1024}, None),
     ],
 )
 def test_sizes_it_takes(arguments: dict[str, Any], takes: str | None) -> None:

@@ -7,6 +7,9 @@
 namespace mmr {
 namespace {
 
+template <class Element>
+constexpr bool on_tensor_cores = sizeof(Element) == 2 && target >= 800;
+
 // S in shared memory: row j holds S_ij for all i, in the order in which picks read it. Rows begin 4 banks apart, and each
 // ends with zeros up to a whole 16 bytes.
 struct Square {
@@ -141,15 +144,50 @@ struct FloatTiles {
     }
 };
 
-// The same by tensor cores, in tiles of 16 by 16. Warps come in pairs of rows of tiles, a long one and a short one with
-// as many tiles together as every other pair has; each row's elements, once loaded, serve all tiles of both. Warps that
-// are left share out the dimension. Lane 4 g + q reads elements 8 q … 8 q + 7 of rows g and g + 8: which k an element
-// stands for is free, as long as both operands agree, so 16 bytes feed two products.
+// The same by tensor cores, in tiles of 16 by 16 of which a warp holds the left and the right half. Lane 4 g + q reads
+// elements 8 q … 8 q + 7 of rows g and g + 8: which k an element stands for is free, as long as both operands agree, so 16
+// bytes feed two products.
+struct TensorOperand {
+    float4 row, row8;  // of row g and of row g + 8
+
+    MMR_DEVICE TensorOperand(const Chunk &chunk, int rows, int tile, int k) {
+        const int first = tile * 16 + lane_index() / 4, piece = k / 4 + lane_index() % 4;
+        row = chunk.load(min(first, rows - 1), piece);
+        row8 = chunk.load(min(first + 8, rows - 1), piece);
+    }
+};
+using TensorSum = float[2][4];
+
+template <bool bfloat>
+MMR_DEVICE void multiply(TensorSum &sum, const TensorOperand &a, const TensorOperand &b) {
+    const auto bits = [](float value) { return __float_as_uint(value); };
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const float4 other = half ? b.row8 : b.row;
+        tensor_product<bfloat>(sum[half], bits(a.row.x), bits(a.row8.x), bits(a.row.y), bits(a.row8.y), bits(other.x),
+                               bits(other.y));
+        tensor_product<bfloat>(sum[half], bits(a.row.z), bits(a.row8.z), bits(a.row.w), bits(a.row8.w), bits(other.z),
+                               bits(other.w));
+    }
+}
+
+// A tile's sums to the square.
+MMR_DEVICE void store_sums(const Square &square, int rows, int row_tile, int column_tile, const TensorSum &sum) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        const int row = row_tile * 16 + lane_index() / 4 + i / 2 % 2 * 8;
+        const int column = column_tile * 16 + i / 4 * 8 + lane_index() % 4 * 2 + i % 2;
+        if (row < rows && column < rows) square.store(row, column, sum[i / 4][i % 4]);
+    }
+}
+
+// Warps come in pairs of rows of tiles, a long one and a short one with as many tiles together as every other pair has;
+// each row's elements, once loaded, serve all tiles of both. Warps that are left share out the dimension.
 template <class Element, int P>
 struct TensorTiles {
     static constexpr int longest = 2 * P;  // tiles
     int rows, row_tiles, pairs, slices, slice, high, low;
-    float sum[longest + P][2][4] = {};  // of the long row's tiles, then of the short one's: left and right half of each
+    TensorSum sum[longest + P] = {};  // of the long row's tiles, then of the short one's
 
     MMR_DEVICE explicit TensorTiles(int rows) : rows(rows), row_tiles((rows + 15) / 16), pairs((row_tiles + 1) / 2) {
         slices = pairs == 1 ? 8 : pairs == 2 ? 4 : 2;
@@ -162,33 +200,14 @@ struct TensorTiles {
     MMR_DEVICE bool has(int t) const { return t < longest ? t <= high : t - longest <= low && low < high; }
     MMR_DEVICE int row_of(int t) const { return t < longest ? high : low; }
 
-    struct Operand {
-        float4 row, row8;  // of row g and of row g + 8
-    };
-    MMR_DEVICE Operand load(const Chunk &chunk, int tile, int k) const {
-        const int row = tile * 16 + lane_index() / 4, piece = k / 4 + lane_index() % 4;
-        return {chunk.load(min(row, rows - 1), piece), chunk.load(min(row + 8, rows - 1), piece)};
-    }
-    template <bool bfloat>
-    MMR_DEVICE static void multiply(float (&sum)[2][4], const Operand &a, const Operand &b) {
-        const auto bits = [](float value) { return __float_as_uint(value); };
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const float4 other = half ? b.row8 : b.row;
-            tensor_product<bfloat>(sum[half], bits(a.row.x), bits(a.row8.x), bits(a.row.y), bits(a.row8.y),
-                                   bits(other.x), bits(other.y));
-            tensor_product<bfloat>(sum[half], bits(a.row.z), bits(a.row8.z), bits(a.row.w), bits(a.row8.w),
-                                   bits(other.z), bits(other.w));
-        }
-    }
     template <bool bfloat>
     MMR_DEVICE void add_products_of(const Chunk &chunk) {
         for (int k = slice * 16; k < chunk.words; k += slices * 16) {
-            const Operand of_high = load(chunk, high, k), of_low = load(chunk, low, k);
+            const TensorOperand of_high(chunk, rows, high, k), of_low(chunk, rows, low, k);
 #pragma unroll
             for (int column = 0; column < longest; ++column) {
                 if (column > high) continue;
-                const Operand other = load(chunk, column, k);
+                const TensorOperand other(chunk, rows, column, k);
                 multiply<bfloat>(sum[column], of_high, other);
                 if (column < P && has(longest + column)) multiply<bfloat>(sum[longest + column], of_low, other);
             }
@@ -228,15 +247,45 @@ struct TensorTiles {
                 });
         __syncthreads();
         if (slice > 0) return;
-        for_each_half([&](int t, int half) {
-            const int first_row = row_of(t) * 16 + lane_index() / 4;
-            const int first_column = (t < longest ? t : t - longest) * 16 + half * 8 + lane_index() % 4 * 2;
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int row = first_row + i / 2 * 8, column = first_column + i % 2;
-                if (row < rows && column <= row) square.store(row, column, sum[t][half][i]);
+        for (int t = 0; t < longest + P; ++t)
+            if (has(t)) store_sums(square, rows, row_of(t), t < longest ? t : t - longest, sum[t]);
+    }
+};
+
+// Of 128 rows alone the tiles of the upper half with the lower one, and for the norms those on the diagonal: two and one
+// per warp.
+template <class Element>
+struct AcrossTiles {
+    static constexpr int rows = 128;
+    int row, first_column, norm;
+    TensorSum sum[3] = {};
+
+    MMR_DEVICE AcrossTiles() : row(4 + warp_index() % 4), first_column(warp_index() / 4 * 2) {
+        norm = row / 2 % 2 == warp_index() / 4 ? row : first_column + row % 2;
+    }
+    template <bool bfloat>
+    MMR_DEVICE void add_products_of(const Chunk &chunk) {
+#pragma unroll 1
+        for (int k = 0; k < chunk.words; k += 16) {
+            const TensorOperand of_row(chunk, rows, row, k);
+            if (norm == row) multiply<bfloat>(sum[2], of_row, of_row);
+#pragma unroll
+            for (int t = 0; t < 2; ++t) {
+                const TensorOperand other(chunk, rows, first_column + t, k);
+                multiply<bfloat>(sum[t], of_row, other);
+                if (norm == first_column + t) multiply<bfloat>(sum[2], other, other);
             }
-        });
+        }
+    }
+    MMR_DEVICE void add(const Embeddings<Element> &embeddings, const Chunk &chunk) {
+        if (embeddings.bfloat) add_products_of<true>(chunk);
+        else add_products_of<false>(chunk);
+    }
+    MMR_DEVICE void finish(const Square &square) {
+        store_sums(square, rows, row, first_column, sum[0]);
+        store_sums(square, rows, row, first_column + 1, sum[1]);
+        store_sums(square, rows, norm, norm, sum[2]);
     }
 };
 
@@ -249,20 +298,28 @@ MMR_DEVICE float scaled(float dot, float scale_i, float scale_j) {
     return scale_i == 0 || scale_j == 0 ? 0 : dot * (scale_i * scale_j);  // dot may be NaN
 }
 
-// S of at most 32 P rows. `meanwhile` runs while the first of them are under way. Ends with a barrier.
-template <int P, class Element, class RowOf, class Meanwhile>
-MMR_DEVICE void form_square(const Embeddings<Element> &embeddings, const Square &square, const Shared<float> &scale,
-                            bool normalize, RowOf row_of, Meanwhile meanwhile) {
-    constexpr bool tensor_cores = sizeof(Element) == 2 && target >= 800;
-    MMR_PHASE("products");
-    const int rows = square.size;
-    std::conditional_t<tensor_cores, TensorTiles<Element, P>, FloatTiles<Element, P>> tiles(rows);
-    for_each_chunk(embeddings, square.memory, rows, row_of, meanwhile,
+// Dot products of the square's rows where i ≥ j, as many as `tiles` has, and each row's scale. `meanwhile` runs while the
+// first rows are under way. A barrier must follow.
+template <class Tiles, class Element, class RowOf, class Meanwhile>
+MMR_DEVICE void form_products(Tiles tiles, const Embeddings<Element> &embeddings, const Square &square,
+                              const Shared<float> &scale, bool normalize, RowOf row_of, Meanwhile meanwhile) {
+    for_each_chunk(embeddings, square.memory, square.size, row_of, meanwhile,
                    [&](const Chunk &chunk) { tiles.add(embeddings, chunk); });
     __syncthreads();
     tiles.finish(square);
     __syncthreads();
-    for (int i = thread_index(); i < rows; i += block_threads) scale.store(i, row_scale(square.load(i, i), normalize));
+    for (int i = thread_index(); i < square.size; i += block_threads)
+        scale.store(i, row_scale(square.load(i, i), normalize));
+}
+
+// S of at most 32 P rows. Ends with a barrier.
+template <int P, class Element, class RowOf, class Meanwhile>
+MMR_DEVICE void form_square(const Embeddings<Element> &embeddings, const Square &square, const Shared<float> &scale,
+                            bool normalize, RowOf row_of, Meanwhile meanwhile) {
+    using Tiles = std::conditional_t<on_tensor_cores<Element>, TensorTiles<Element, P>, FloatTiles<Element, P>>;
+    MMR_PHASE("products");
+    const int rows = square.size;
+    form_products(Tiles(rows), embeddings, square, scale, normalize, row_of, meanwhile);
     square.clear_ends();
     __syncthreads();
     for (int j = warp_index(); j < rows; j += block_warps)

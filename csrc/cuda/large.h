@@ -1,127 +1,13 @@
-// Scopes whose S doesn't fit into shared memory: the whole block, with state in global memory. S is formed there in tiles
-// of 64 by 64, by this block or, for scope="batch", by all; where it doesn't fit, a column at a time is formed when
-// its completion is picked. Both sum a dot product in the same order, so the bits don't depend on which it was.
+// Scopes whose S doesn't fit into shared memory: the whole block, with state in global memory. S is formed there in tiles,
+// by this block or, for scope="batch", by all; where it doesn't fit, a column at a time is formed when its completion is
+// picked.
 #pragma once
 #include "rounds.h"
 #include "scope.h"
+#include "tiles.h"
 
 namespace mmr {
 namespace {
-
-constexpr int tile_side = 64;
-
-// Members of the two halves of a tile, rows first; a pair of tiles mirrors another, so only one of them is listed.
-struct Tile {
-    int first_row, first_column;
-
-    MMR_DEVICE explicit Tile(int tile) {
-        const int row = triangle_row(tile);
-        first_row = row * tile_side;
-        first_column = (tile - row * (row + 1) / 2) * tile_side;
-    }
-    MMR_DEVICE int member(int slot) const {
-        return slot < tile_side ? first_row + slot : first_column + slot - tile_side;
-    }
-};
-
-// S of 64 by 64 members, and its mirror image; every dot product and every norm is summed in ascending k.
-template <class Element>
-MMR_DEVICE void form_tile(const Embeddings<Element> &embeddings, const Shared<float> &memory, const Shared<float> &scale,
-                          const Range &range, bool normalize, const Tile &tile, const Global<float> &similarity) {
-    constexpr int slots = 2 * tile_side;
-    const int count = static_cast<int>(range.count), row = thread_index() / 16, column = thread_index() % 16;
-    int left[4], right[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        left[i] = row + 16 * i;
-        right[i] = tile_side + column + 16 * i;
-    }
-    float sum[16] = {}, square = 0;
-    __syncthreads();
-    for_each_chunk(embeddings, memory, slots, [&](int slot) { return range.row(min(tile.member(slot), count - 1)); }, [] {},
-                   [&](const Chunk &chunk) {
-                       add_products(embeddings, sum, chunk, left, right, 0, 1);
-                       for (int piece = 0; thread_index() < slots && piece < chunk.words / 4; ++piece) {
-                           float value[Embeddings<Element>::width];
-                           embeddings.unpack(chunk.load(thread_index(), piece), value);
-#pragma unroll
-                           for (int k = 0; k < Embeddings<Element>::width; ++k) square = fmaf(value[k], value[k], square);
-                       }
-                   });
-    if (thread_index() < slots) scale.store(thread_index(), row_scale(square, normalize));
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < 16; ++i) {
-        const int64_t a = tile.member(left[i / 4]), b = tile.member(right[i % 4]);
-        if (a >= count || b >= count) continue;
-        const float value = scaled(sum[i], scale.load(left[i / 4]), scale.load(right[i % 4]));
-        similarity.store(a * count + b, value);
-        if (tile.first_row != tile.first_column) similarity.store(b * count + a, value);
-    }
-}
-
-// The same of an S that is given, whose (i, j) goes to row j.
-MMR_DEVICE void take_tile(const Buffers &buffers, const Shared<float> &memory, int64_t scope, int count, const Tile &tile,
-                          const Global<float> &similarity) {
-    constexpr int stride = tile_side + 1;
-    for (int half = 0; half < (tile.first_row == tile.first_column ? 1 : 2); ++half) {
-        const int first_i = half ? tile.first_column : tile.first_row, first_j = half ? tile.first_row : tile.first_column;
-        __syncthreads();
-#pragma unroll 4
-        for (int k = thread_index(); k < tile_side * tile_side; k += block_threads) {
-            const int i = first_i + k / tile_side, j = first_j + k % tile_side;
-            memory.store(k / tile_side * stride + k % tile_side,
-                         i < count && j < count ? buffers.given_similarity(scope, count, i, j) : 0);
-        }
-        __syncthreads();
-        for (int k = thread_index(); k < tile_side * tile_side; k += block_threads) {
-            const int j = first_j + k / tile_side, i = first_i + k % tile_side;
-            if (i < count && j < count)
-                similarity.store(static_cast<int64_t>(j) * count + i, memory.load(k % tile_side * stride + k / tile_side));
-        }
-    }
-}
-
-// Where a scope that has no room for S has one column of it.
-MMR_DEVICE Global<float> column_of(const Problem &p, const Work &work, const Range &range) {
-    return {work.state + 2 * p.num_completions + range.begin, range.count, "state"};
-}
-
-// S_ij of all members i with member j, to the scope's column. Not inlined: whoever needs columns calls it.
-template <class Element>
-MMR_DEVICE_CALL void form_column(const Problem &p, const Work &work, int64_t scope, int64_t j) {
-    MMR_BLOCK_MEMORY(notes, memory);
-    const Buffers buffers(p, work);
-    const Range range = range_of_scope(p, buffers, scope);
-    const Global<float> column = column_of(p, work, range);
-    const Embeddings<Element> embeddings(p, work.aligned);
-    constexpr int slots = 2 * tile_side;
-    for (int64_t first = 0; first < range.count; first += slots - 1) {
-        const auto member = [&](int slot) {
-            const int64_t i = first + slot;
-            return slot == slots - 1 ? j : i < range.count ? i : range.count - 1;
-        };
-        float dot = 0, square = 0, square_j = 0;
-        __syncthreads();
-        for_each_chunk(embeddings, memory, slots, [&](int slot) { return range.row(member(slot)); }, [] {},
-                       [&](const Chunk &chunk) {
-                           for (int piece = 0; thread_index() < slots && piece < chunk.words / 4; ++piece) {
-                               float a[Embeddings<Element>::width], b[Embeddings<Element>::width];
-                               embeddings.unpack(chunk.load(thread_index(), piece), a);
-                               embeddings.unpack(chunk.load(slots - 1, piece), b);
-#pragma unroll
-                               for (int k = 0; k < Embeddings<Element>::width; ++k) {
-                                   dot = fmaf(a[k], b[k], dot);
-                                   square = fmaf(a[k], a[k], square);
-                                   square_j = fmaf(b[k], b[k], square_j);
-                               }
-                           }
-                       });
-        const int64_t i = first + thread_index();
-        if (thread_index() < slots - 1 && i < range.count)
-            column.store(i, scaled(dot, row_scale(square, p.normalize), row_scale(square_j, p.normalize)));
-    }
-}
 
 // One scope of any size, by one block of which every thread has the members thread, thread + 256, …
 template <class Element>
@@ -157,8 +43,8 @@ struct LargeScope {
         return side * (side + 1) / 2;
     }
     MMR_DEVICE void form(int tile) const {
-        if (p.similarity) take_tile(buffers, memory, scope, count, Tile(tile), similarity);
-        else form_tile(Embeddings<Element>(p, work.aligned), memory, notes, range, p.normalize, Tile(tile), similarity);
+        if (p.similarity) take_tile(buffers, memory, scope, count, tile_of(tile), similarity);
+        else form_tile<Element>(p, work, memory, notes, scope, range, tile_of(tile), similarity);
     }
     MMR_DEVICE float similarity_to(int64_t i, int64_t j) const {
         return stored ? similarity.load(j * count + i) : column.load(i);

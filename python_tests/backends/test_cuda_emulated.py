@@ -15,7 +15,7 @@ import torch
 from mmr_kernels import MMRResult, mmr_advantages
 from mmr_kernels.backends import cuda, this_host
 from mmr_kernels.backends.extension import arguments
-from mmr_kernels.options import Options
+from mmr_kernels.options import Options, completed
 from mmr_kernels.problem import Problem, allocate_outputs
 
 REASON = this_host().emulator
@@ -101,21 +101,40 @@ def test_large_scopes_and_what_spans_groups(
     )
 
 
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("method", ["mmr", "smi", "share", "unique, threshold"])
-def test_bits_do_not_depend_on_whether_similarities_are_stored(emulator: Any, method: str, dtype: torch.dtype) -> None:
-    """A ragged group of 150 stores S on one target; on the other S has no room, and columns are formed as picked."""
-    rewards, embeddings = (tensor.squeeze(0) for tensor in rollouts(1, 300, 20, dtype))
-    offsets = [0, 3, 153, 153, 300]
-    stored = details(rewards, embeddings, group_offsets=offsets, **named(method))
+@pytest.mark.parametrize("method", ["mmr", "share", "unique, threshold"])
+def test_bits_do_not_depend_on_whether_similarities_are_stored(
+    emulator: Any, method: str, dtype: torch.dtype, target: int
+) -> None:
+    """They are where a bound says that there is room. If not, of so many completions, columns are formed as picked."""
+    emulator.emulate(target)
+    count, members = 1 << 17, slice(300)
+    rewards, embeddings = torch.zeros(count), torch.zeros(count, 40, dtype=dtype)
+    rewards[members], embeddings[members] = (tensor.squeeze(0) for tensor in rollouts(1, 300, 40, dtype))
+    valid = torch.arange(count) % 30 == 0
+    options = completed(Options(outputs="details", **named(method)))
+    problem = Problem(rewards, embeddings, 4, 0, options, None, valid, torch.tensor([0, 3, 153, 153, 300]))
+    stored = cuda.run(problem._replace(max_group_size=150))
     assert emulator.traffic()["scratch"][1] > 0
-    emulator.emulate(750)
-    formed = details(rewards, embeddings, group_offsets=offsets, **named(method))
+    formed = cuda.run(problem)
     assert emulator.traffic()["scratch"] == (0, 0)
-    same = slice(3, 300)  # small groups take another path on each target
     for mine, theirs in zip(stored[:4], formed[:4], strict=True):
-        torch.testing.assert_close(mine[same], theirs[same], rtol=0, atol=0, equal_nan=True)
-    torch.testing.assert_close(stored.signal[1::2], formed.signal[1::2], rtol=0, atol=0)
+        torch.testing.assert_close(mine[members], theirs[members], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(stored.signal, formed.signal, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_large_group_has_the_same_bits_ragged_and_as_a_batch(emulator: Any, dtype: torch.dtype) -> None:
+    """One block forms all tiles of a group, and of a batch one block each."""
+    rewards, embeddings = rollouts(1, 150, 24, dtype)
+    uniform = details(rewards, embeddings)
+    batch = details(rewards, embeddings, scope="batch")
+    beside = torch.cat([embeddings, rollouts(1, 140, 24, dtype)[1]], 1).squeeze(0)
+    ragged = details(torch.rand(290).index_copy(0, torch.arange(150), rewards[0]), beside, group_offsets=[0, 150, 290])
+    for one, of_batch, of_ragged in zip(uniform[:4], batch[:4], ragged[:4], strict=True):
+        assert torch.equal(of_batch, one)
+        assert torch.equal(of_ragged[:150], one[0])
 
 
 @pytest.mark.parametrize("scope", ["group", "batch"])
@@ -223,6 +242,77 @@ def test_tensor_cores_form_16_bit_products_where_there_are_some(emulator: Any, d
     emulator.emulate(750)
     mmr_advantages(rewards, embeddings, backend="cuda")
     assert emulator.counts()["products"]["tensor_products"] == 0
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_of_a_large_scope(emulator: Any, dtype: torch.dtype, target: int) -> None:
+    """Six tiles of 64 by 64, each of 128 rows, read once; on tensor cores 16 tiles of 16 by 16, and eight of norms."""
+    emulator.emulate(target)
+    size, dim, tiles = 192, 64, 6
+    rewards, embeddings = rollouts(1, size, dim, dtype)
+    mmr_advantages(rewards, embeddings, backend="cuda")
+    products = emulator.counts()["products, large"]
+    on_tensor_cores = dtype is not torch.float32 and target >= 800
+    assert products["tensor_products"] == (tiles * (16 + 8) * 2 * dim // 16 if on_tensor_cores else 0)
+    assert products["worst_bank_conflict"] == 1
+    assert emulator.traffic()["embeddings"] == (tiles * 128 * dim * embeddings.element_size(), 0)
+    assert emulator.traffic()["scratch"][1] == size * size * 4
+
+
+def launched(problem: Problem) -> tuple[MMRResult, torch.Tensor | None]:
+    """The outputs and the scratch, behind its counter, as float32; a word written past its end is an error."""
+    extension = importlib.import_module("mmr_kernels._emulator")
+    outputs, scratch = allocate_outputs(problem), []
+
+    def allocate(size: int) -> int:
+        scratch.append(torch.full((size // 4 + 32,), torch.inf))
+        return int(scratch[0].data_ptr())
+
+    extension.mmr(*arguments(extension, problem, outputs), 0, 0, allocate)
+    if not scratch:
+        return outputs, None
+    assert bool((scratch[0][-32:] == torch.inf).all())
+    return outputs, scratch[0][4:-32]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_equal_rows_are_equally_similar_wherever_they_stand(emulator: Any, dtype: torch.dtype, target: int) -> None:
+    emulator.emulate(target)
+    size, equal = 200, [0, 5, 63, 64, 130, 199]
+    rewards, embeddings = rollouts(1, size, 72, dtype)
+    embeddings[0, equal] = embeddings[0, 5].clone()
+    _, scratch = launched(Problem(rewards, embeddings, 1, size, Options()))
+    assert scratch is not None
+    similarity = scratch[3 * size :].view(size, size)
+    assert torch.equal(similarity, similarity.T)
+    assert torch.equal(similarity[equal], similarity[[5] * len(equal)])
+    torch.testing.assert_close(similarity.diagonal(), torch.ones(size))
+
+
+@pytest.mark.parametrize(
+    ("bound", "words"), [(32, 0), (128, 0), (200, 240 * (3 + 200)), (240, 240 * (3 + 240)), (0, 240 * (3 + 240))]
+)
+def test_scratch_follows_the_bound(bound: int, words: int) -> None:
+    rewards, embeddings = (tensor.squeeze(0) for tensor in rollouts(1, 240, 8))
+    problem = Problem(rewards, embeddings, 2, 0, Options(), group_offsets=torch.tensor([0, 8, 16]))
+    _, scratch = launched(problem._replace(max_group_size=bound))
+    assert (0 if scratch is None else scratch.numel()) == words
+
+
+@pytest.mark.parametrize("method", ["mmr", "share"])
+@pytest.mark.parametrize("bound", [8, 30, 100, 150])
+def test_a_bound_that_is_too_small_leaves_members_out(bound: int, method: str) -> None:
+    """On a device nobody compares it with the groups: each is then its first members."""
+    rewards, embeddings = (tensor.squeeze(0) for tensor in rollouts(1, 240, 16))
+    options = completed(Options(outputs="details", method=method))
+    problem = Problem(rewards, embeddings, 2, 0, options, group_offsets=torch.tensor([0, 40, 240]))
+    result, _ = launched(problem._replace(max_group_size=bound))
+    for begin, size in ((0, min(40, bound)), (40, bound)):
+        first = slice(begin, begin + size)
+        alone = details(rewards[first], embeddings[first], group_offsets=[0, size], method=method)
+        same_bits(MMRResult(*(field[first] for field in result[:4]), *alone[4:]), alone)
 
 
 def test_offsets_out_of_range_do_no_harm() -> None:

@@ -1,0 +1,176 @@
+// S of a scope that has no room in shared memory, in global memory: in tiles of 64 by 64, or one column. Each sum over the
+// dimension has the same order in both, so the bits don't depend on which it was, nor on where in a tile two rows stand.
+#pragma once
+#include "members.h"
+
+namespace mmr {
+namespace {
+
+constexpr int tile_side = 64;
+
+// Members of the two halves of a tile, rows first; a pair of tiles mirrors another, so only one of them is listed.
+struct Tile {
+    int first_row, first_column, column_step;  // 0: all columns are of one member
+
+    MMR_DEVICE int member(int slot) const {
+        return slot < tile_side ? first_row + slot : first_column + (slot - tile_side) * column_step;
+    }
+};
+
+MMR_DEVICE Tile tile_of(int index) {
+    const int row = triangle_row(index);
+    return {row * tile_side, (index - row * (row + 1) / 2) * tile_side, 1};
+}
+
+// By tensor cores: dot products of the tile's members, of row j and column i at (64 + i, j) of a square, and in the notes
+// each one's scale. Not inlined, so that its registers are its own.
+template <class Element>
+MMR_DEVICE_CALL void form_across(const Problem &p, const Work &work, int64_t scope, int first_row, int first_column,
+                                 int column_step) {
+    MMR_BLOCK_MEMORY(notes, memory);
+    const Range range = range_of_scope(p, Buffers(p, work), scope);
+    const Tile tile{first_row, first_column, column_step};
+    const int last = static_cast<int>(range.count) - 1;
+    form_products(AcrossTiles<Element>(), Embeddings<Element>(p, work.aligned),
+                  Square(memory, AcrossTiles<Element>::rows), notes, p.normalize,
+                  [&](int slot) { return range.row(min(tile.member(slot), last)); }, [] {});
+    __syncthreads();
+}
+
+// S_ij to row j and to row i, where dot(i, j) is the product of the i-th member of the tile's columns and the j-th of its
+// rows.
+template <class Dot>
+MMR_DEVICE void write_tile(const Tile &tile, int count, const Shared<float> &scale, const Global<float> &similarity,
+                           Dot dot) {
+    const auto write = [&](int i, int j, bool to_row_i) {
+        const int a = tile.first_column + i, b = tile.first_row + j;
+        if (a >= count || b >= count) return;
+        const float value = scaled(dot(i, j), scale.load(tile_side + i), scale.load(j));
+        similarity.store(to_row_i ? a * count + b : b * count + a, value);
+    };
+#pragma unroll 4
+    for (int k = thread_index(); k < tile_side * tile_side; k += block_threads) write(k % tile_side, k / tile_side, false);
+    if (tile.first_row == tile.first_column) return;
+    // A warp takes four i and eight j: no bank twice, and whole sectors of memory.
+#pragma unroll 4
+    for (int k = thread_index(); k < tile_side * tile_side; k += block_threads)
+        write(k / block_threads * 4 + k / 8 % 4, k / 32 % 8 * 8 + k % 8, true);
+}
+
+// S of 64 by 64 members, and its mirror image.
+template <class Element>
+MMR_DEVICE void form_tile(const Problem &p, const Work &work, const Shared<float> &memory, const Shared<float> &scale,
+                          int64_t scope, const Range &range, const Tile &tile, const Global<float> &similarity) {
+    MMR_PHASE("products, large");
+    constexpr int slots = 2 * tile_side;
+    const int count = static_cast<int>(range.count);
+    __syncthreads();
+    if constexpr (on_tensor_cores<Element>) {
+        form_across<Element>(p, work, scope, tile.first_row, tile.first_column, tile.column_step);
+        const Square square(memory, slots);
+        write_tile(tile, count, scale, similarity, [&](int i, int j) { return square.load(tile_side + i, j); });
+    } else {
+        // Lanes' rows are 1 and 4 apart: other banks, of a chunk and of the square.
+        const int row = warp_index() / 4 * 8 + warp_index() % 4 + lane_index() / 16 * 4, column = lane_index() % 16;
+        int left[4], right[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            left[i] = row + 16 * i;
+            right[i] = tile_side + column + 16 * i;
+        }
+        float sum[16] = {}, squared_norm = 0;
+        const Embeddings<Element> embeddings(p, work.aligned);
+        const auto row_of = [&](int slot) { return range.row(min(tile.member(slot), count - 1)); };
+        for_each_chunk(embeddings, memory, slots, row_of, [] {}, [&](const Chunk &chunk) {
+            add_products(embeddings, sum, chunk, left, right, 0, 1);
+            for (int piece = 0; thread_index() < slots && piece < chunk.words / 4; ++piece) {
+                float value[Embeddings<Element>::width];
+                embeddings.unpack(chunk.load(thread_index(), piece), value);
+#pragma unroll
+                for (int k = 0; k < Embeddings<Element>::width; ++k)
+                    squared_norm = fmaf(value[k], value[k], squared_norm);
+            }
+        });
+        __syncthreads();
+        const Square square(memory, tile_side);
+#pragma unroll
+        for (int i = 0; i < 16; ++i) square.store(right[i % 4] - tile_side, left[i / 4], sum[i]);
+        if (thread_index() < slots) scale.store(thread_index(), row_scale(squared_norm, p.normalize));
+        __syncthreads();
+        write_tile(tile, count, scale, similarity, [&](int i, int j) { return square.load(i, j); });
+    }
+}
+
+// The same of an S that is given, whose (i, j) goes to row j.
+MMR_DEVICE void take_tile(const Buffers &buffers, const Shared<float> &memory, int64_t scope, int count, const Tile &tile,
+                          const Global<float> &similarity) {
+    constexpr int stride = tile_side + 1;
+    for (int half = 0; half < (tile.first_row == tile.first_column ? 1 : 2); ++half) {
+        const int first_i = half ? tile.first_column : tile.first_row, first_j = half ? tile.first_row : tile.first_column;
+        __syncthreads();
+#pragma unroll 4
+        for (int k = thread_index(); k < tile_side * tile_side; k += block_threads) {
+            const int i = first_i + k / tile_side, j = first_j + k % tile_side;
+            memory.store(k / tile_side * stride + k % tile_side,
+                         i < count && j < count ? buffers.given_similarity(scope, count, i, j) : 0);
+        }
+        __syncthreads();
+        for (int k = thread_index(); k < tile_side * tile_side; k += block_threads) {
+            const int j = first_j + k / tile_side, i = first_i + k % tile_side;
+            if (i < count && j < count)
+                similarity.store(static_cast<int64_t>(j) * count + i, memory.load(k % tile_side * stride + k / tile_side));
+        }
+    }
+}
+
+// Where a scope that has no room for S has one column of it.
+MMR_DEVICE Global<float> column_of(const Problem &p, const Work &work, const Range &range) {
+    return {work.state + 2 * p.num_completions + range.begin, range.count, "state"};
+}
+
+// S_ij of all members i with member j, to the scope's column. Not inlined: whoever needs columns calls it.
+template <class Element>
+MMR_DEVICE_CALL void form_column(const Problem &p, const Work &work, int64_t scope, int64_t j) {
+    MMR_BLOCK_MEMORY(notes, memory);
+    const Buffers buffers(p, work);
+    const Range range = range_of_scope(p, buffers, scope);
+    const Global<float> column = column_of(p, work, range);
+    constexpr int slots = 2 * tile_side, together = on_tensor_cores<Element> ? tile_side : slots - 1;
+    for (int64_t first = 0; first < range.count; first += together) {
+        const int64_t i = first + thread_index();
+        const bool writes = thread_index() < together && i < range.count;
+        __syncthreads();
+        if constexpr (on_tensor_cores<Element>) {
+            form_across<Element>(p, work, scope, static_cast<int>(first), static_cast<int>(j), 0);
+            const Square square(memory, slots);
+            if (writes)
+                column.store(i, scaled(square.load(tile_side, thread_index()), notes.load(thread_index()),
+                                       notes.load(tile_side)));
+        } else {
+            const Embeddings<Element> embeddings(p, work.aligned);
+            const auto row_of = [&](int slot) {
+                const int64_t k = first + slot;
+                return range.row(slot == slots - 1 ? j : k < range.count ? k : range.count - 1);
+            };
+            float dot = 0, square = 0, square_j = 0;
+            for_each_chunk(embeddings, memory, slots, row_of, [] {}, [&](const Chunk &chunk) {
+                for (int piece = 0; thread_index() < slots && piece < chunk.words / 4; ++piece) {
+                    float a[Embeddings<Element>::width], b[Embeddings<Element>::width];
+                    embeddings.unpack(chunk.load(thread_index(), piece), a);
+                    embeddings.unpack(chunk.load(slots - 1, piece), b);
+#pragma unroll
+                    for (int k = 0; k < Embeddings<Element>::width; ++k) {
+                        dot = fmaf(a[k], b[k], dot);
+                        square = fmaf(a[k], a[k], square);
+                        square_j = fmaf(b[k], b[k], square_j);
+                    }
+                }
+            });
+            if (writes)
+                column.store(i, scaled(dot, row_scale(square, p.normalize), row_scale(square_j, p.normalize)));
+        }
+    }
+}
+
+}  // namespace
+}  // namespace mmr

@@ -246,8 +246,13 @@ def given(similarity, i, j, size, mask):
 def similarity_to(j, place, size, block, similarity, rows, ON_CHIP: tl.constexpr, STRIDE: tl.constexpr):
     """Similarity of every member to member j."""
     if ON_CHIP:
-        row = tl.arange(0, block.shape[0])[:, None, None]
-        return tl.sum(tl.where(row == j, block, 0.0), 0, keep_dims=True)
+        # By the bits of j, half of what is left at a time: a register fewer to move per bit than adding up would take.
+        for bit in tl.static_range(5):
+            if block.shape[0] > 1:
+                pairs = tl.reshape(block, [block.shape[0] // 2, 2, block.shape[1], block.shape[2]])
+                even, odd = tl.split(tl.permute(pairs, [0, 2, 3, 1]))
+                block = tl.where((j >> bit) & 1 == 1, odd, even)
+        return block
     elif similarity is not None:
         return given(similarity, place, j, size, place < size)
     else:

@@ -49,6 +49,9 @@ def main(
             f"{name}: cpu": lambda rewards=rewards, unit=unit: mmr_advantages(
                 rewards, unit, group_size=len(rewards), lam=LAM, backend="cpu"
             ),
+            f"{name}: cpu, share": lambda rewards=rewards, unit=unit: mmr_advantages(
+                rewards, unit, group_size=len(rewards), method="share", backend="cpu"
+            ),
             f"{name}: torch.mm and NumPy": lambda rewards=rewards, unit=unit: product_and_loop(rewards, unit),
         }
         if dtype is torch.float32:

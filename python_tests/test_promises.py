@@ -40,8 +40,15 @@ def same_bits(one: MMRResult, other: MMRResult) -> None:
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
 
 
+def is_interpreted(backend: str, device: torch.device) -> bool:
+    """A GPU's kernel without a GPU: slow, and one program after the other."""
+    return backend in ("triton", "cuda") and device.type == "cpu"
+
+
 @given(case=cases())
 def test_run_to_run_bits(backend: str, device: torch.device, case: Case) -> None:
+    if is_interpreted(backend, device):
+        pytest.skip("an interpreter runs alike every time; its own tests shuffle programs")
     same_bits(case.run(backend, device), case.run(backend, device))
 
 
@@ -52,6 +59,8 @@ def test_a_group_does_not_depend_on_the_others(
 ) -> None:
     """Batch invariance: the bits of a group alone are its bits in any company."""
     groups, size, dim = shape
+    if is_interpreted(backend, device):
+        groups = 9  # as many as the slices below tell apart
     rewards, embeddings = (tensor.to(device) for tensor in random_inputs(groups, size, dim=dim))
     options = {"backend": backend, "return_details": True, **options}
     together = mmr_advantages(rewards, embeddings, **options)

@@ -37,7 +37,7 @@ def main() -> int:
             "PYTHONPATH": str(copy),
         }
         suite = [*sorted(map(str, (copy / "python_tests").glob("test_*.py"))), "python_tests/backends/test_cpu.py"]
-        tests = [*suite, "--backend=cpu", "-p", "no:cacheprovider", "--capture=sys"]
+        tests = [*suite, "--backend=cpu", "-n", "2", "--dist", "worksteal", "-p", "no:cacheprovider"]
         return subprocess.run([sys.executable, "-m", "pytest", *tests], cwd=copy, env=environment).returncode
 
 

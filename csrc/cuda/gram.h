@@ -20,16 +20,21 @@ struct Square {
         : memory(memory), size(size), stride((size + 31) / 32 * 32 + 4) {}
     MMR_DEVICE float load(int i, int j) const { return memory.load(j * stride + i); }
     MMR_DEVICE void store(int i, int j, float value) const { memory.store(j * stride + i, value); }
-    // S_ij of this lane's members i = P l, …, P l + P - 1; 0 beyond the last.
+    // S_ij of this lane's members i = P l, …, P l + P - 1, some finite number beyond the last; the row of j starts at byte `place`.
     template <int P>
-    MMR_DEVICE void row(int j, float (&value)[P]) const {
+    MMR_DEVICE void row_from(int place, float (&value)[P]) const {
         using Vector = std::conditional_t<P == 1, float, std::conditional_t<P == 2, float2, float4>>;
-        Vector of_lane{};
-        if (lane_index() * P < size) of_lane = memory.template load16<Vector>(j * stride + lane_index() * P);
+        const int first = min(lane_index() * P, (size - 1) / P * P);
+        const Vector of_lane = memory.template load16_after<Vector>(first, place);
         const float *element = reinterpret_cast<const float *>(&of_lane);
 #pragma unroll
         for (int k = 0; k < P; ++k) value[k] = element[k];
     }
+    template <int P>
+    MMR_DEVICE void row(int j, float (&value)[P]) const {
+        row_from<P>(j * row_bytes(), value);
+    }
+    MMR_DEVICE int row_bytes() const { return 4 * stride; }
     MMR_DEVICE void clear_ends() const {
         const int end = (size + 3) / 4 * 4 - size;
         for (int i = thread_index(); i < size * end; i += block_threads) store(size + i % end, i / end, 0);

@@ -129,17 +129,18 @@ struct MatchScale {
     }
 };
 
-// Floats as integers of the same order, and back; -0 and 0, which tie, must be made one before.
-MMR_DEVICE uint32_t ordered_bits(float value) {
+// Floats as integers of the same order, and back; -0, which ties with 0, becomes 0.
+MMR_DEVICE int32_t ordered_bits(float value) {
     const uint32_t bits = __float_as_uint(value);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return static_cast<int32_t>(bits & 0x80000000u ? 0x80000000u - bits : bits);
 }
-MMR_DEVICE float from_ordered_bits(uint32_t bits) {
-    return __uint_as_float(bits & 0x80000000u ? bits & 0x7FFFFFFFu : ~bits);
+MMR_DEVICE float from_ordered_bits(int32_t ordered) {
+    const uint32_t bits = static_cast<uint32_t>(ordered);
+    return __uint_as_float(ordered < 0 ? 0x80000000u - bits : bits);
 }
 
 // The largest of the warp's values, on every lane; 0 for -0.
-MMR_DEVICE float warp_largest(float value) { return from_ordered_bits(warp_max(ordered_bits(value + 0.0f))); }
+MMR_DEVICE float warp_largest(float value) { return from_ordered_bits(warp_max(ordered_bits(value))); }
 
 // The k-th of those that this lane holds.
 template <int P>

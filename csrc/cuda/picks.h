@@ -6,38 +6,42 @@
 namespace mmr {
 namespace {
 
-// The largest value over the warp's 32 P members, and the lowest index that has it.
+// The largest value over the warp's 32 P members, and where the lowest of those that have it is: place[k] of a member k.
 template <int P>
-MMR_DEVICE void first_largest(const float (&value)[P], float &largest, int &index) {
-    float own = value[0];
-    int first = 0;
+MMR_DEVICE void first_largest(const float (&value)[P], const int (&place)[P], float &largest, int &found) {
+    float own = value[P - 1];
+    int first = place[P - 1];
 #pragma unroll
-    for (int k = 1; k < P; ++k) {
-        first = value[k] > own ? k : first;
+    for (int k = P - 2; k >= 0; --k) {
+        first = value[k] >= own ? place[k] : first;
         own = fmaxf(own, value[k]);
     }
-    const uint32_t bits = ordered_bits(own + 0.0f), most = warp_max(bits);  // -0 + 0 = 0
+    const int32_t bits = ordered_bits(own), most = warp_max(bits);
     largest = from_ordered_bits(most);
-    index = static_cast<int>(warp_min(bits == most ? static_cast<uint32_t>(member<P>(first)) : ~0u));
+    found = warp_min(bits == most ? first : INT32_MAX);
 }
 
 // Carbonell & Goldstein 1998: score = λ r - (1 - λ) nearest; `weighted` is λ r of those left, -inf once picked, `weight` λ - 1.
-// Picks until `most` are picked, or stops(score, pick) says so; how many, is returned. row(pick, of_pick) gives S_ij of this
-// lane's members i and the pick j; take(k, score, step) runs on the lane whose k-th member is picked.
+// Picks until `most` are picked, or stops(score, place) says so; how many, is returned. The place of the i-th member is
+// i pitch, the byte where its row begins, so that no step multiplies. row(place, of_pick) gives S_ij of this lane's members i and the
+// pick j; take(k, score, step) runs on the lane whose k-th member is picked.
 template <int P, class Stops, class Row, class Take>
-MMR_DEVICE int pick_greedily(float weight, float (&score)[P], float (&weighted)[P], float (&nearest)[P], int most,
+MMR_DEVICE int pick_greedily(float weight, float (&score)[P], float (&weighted)[P], float (&nearest)[P], int most, int pitch,
                              Stops stops, Row row, Take take) {
+    int place[P];
+#pragma unroll
+    for (int k = 0; k < P; ++k) place[k] = member<P>(k) * pitch;
     for (int step = 0; step < most; ++step) {
         float best;
         int pick;
-        first_largest<P>(score, best, pick);
+        first_largest<P>(score, place, best, pick);
         if (stops(best, pick)) return step;
         float of_pick[P];
         row(pick, of_pick);
 #pragma unroll
         for (int k = 0; k < P; ++k) {
-            if (member<P>(k) == pick) {
-                take(k, best, step);
+            if (place[k] == pick) {
+                take(k, score[k], step);
                 weighted[k] = -INFINITY;
             }
             nearest[k] = fmaxf(nearest[k], of_pick[k]);

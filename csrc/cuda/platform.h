@@ -39,6 +39,11 @@ struct Shared {
     MMR_DEVICE Vector load16(int i) const {
         return *reinterpret_cast<const Vector *>(data + i);
     }
+    // Of `bytes` behind the i-th element: where i is a lane's own, one addition is all that an address takes.
+    template <class Vector>
+    MMR_DEVICE Vector load16_after(int i, int bytes) const {
+        return *reinterpret_cast<const Vector *>(reinterpret_cast<const char *>(data + i) + bytes);
+    }
     template <class Vector>
     MMR_DEVICE void store16(int i, Vector value) const {
         *reinterpret_cast<Vector *>(data + i) = value;
@@ -107,18 +112,21 @@ MMR_DEVICE void tensor_product(float (&sum)[4], uint32_t a0, uint32_t a1, uint32
     }
 }
 
-// The largest of the warp's values, on every lane.
-MMR_DEVICE uint32_t warp_max(uint32_t value) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-    return __reduce_max_sync(~0u, value);
-#else
-    for (int offset = 16; offset; offset /= 2) value = max(value, __shfl_xor_sync(~0u, value, offset));
-    return value;
-#endif
+// The largest of the warp's values, on every lane, and the smallest.
+template <class Integer>
+MMR_DEVICE Integer warp_max(Integer value) {
+    if constexpr (target >= 800) {
+        return __reduce_max_sync(~0u, value);
+    } else {
+        for (int offset = 16; offset; offset /= 2) value = max(value, __shfl_xor_sync(~0u, value, offset));
+        return value;
+    }
 }
-
-// And the least.
-MMR_DEVICE uint32_t warp_min(uint32_t value) { return ~warp_max(~value); }
+template <class Integer>
+MMR_DEVICE Integer warp_min(Integer value) {
+    if constexpr (target >= 800) return __reduce_min_sync(~0u, value);
+    else return ~warp_max(~value);
+}
 
 }  // namespace
 }  // namespace mmr

@@ -14,16 +14,19 @@ namespace {
 using Key = uint64_t;
 MMR_DEVICE Key key_of(float score, int index) {
     if (!(score > -INFINITY)) return 0;
-    return static_cast<Key>(ordered_bits(score + 0.0f)) << 32 | (~0u - static_cast<uint32_t>(index));
+    const uint32_t ordered = static_cast<uint32_t>(ordered_bits(score)) + 0x80000000u;  // from 0 on
+    return static_cast<Key>(ordered) << 32 | (~0u - static_cast<uint32_t>(index));
 }
-MMR_DEVICE float score_of(Key key) { return from_ordered_bits(static_cast<uint32_t>(key >> 32)); }
+MMR_DEVICE float score_of(Key key) {
+    return from_ordered_bits(static_cast<int32_t>(static_cast<uint32_t>(key >> 32) - 0x80000000u));
+}
 MMR_DEVICE int index_of(Key key) { return static_cast<int>(~0u - static_cast<uint32_t>(key)); }
 
 // The largest of all threads' keys, for all of them.
 MMR_DEVICE Key block_largest(Key own, const Shared<float> &notes) {
     const Shared<uint32_t> slots = notes.as<uint32_t>();
     const uint32_t high = warp_max(static_cast<uint32_t>(own >> 32));
-    const uint32_t low = warp_max(own >> 32 == high ? static_cast<uint32_t>(own) : 0);
+    const uint32_t low = warp_max(own >> 32 == high ? static_cast<uint32_t>(own) : 0u);
     __syncthreads();  // the slots may still be read from the last time
     if (lane_index() == 0) {
         slots.store(2 * warp_index(), high);
@@ -197,19 +200,19 @@ struct Rounds {
             score[k] = fmaf(weight_of(lam), nearest[k], weighted[k]);
         }
         const int more = pick_greedily<P>(
-            weight_of(lam), score, weighted, nearest, min(count, valid - picked),
-            [&](float best, int slot) {
+            weight_of(lam), score, weighted, nearest, min(count, valid - picked), most * 4,
+            [&](float best, int place) {
                 return best <= score_of(best_other) && best_other != 0 &&
-                       key_of(best, static_cast<int>(candidates.load(slot))) < best_other;
+                       key_of(best, static_cast<int>(candidates.load(place / (4 * most)))) < best_other;
             },
-            [&](int slot, float(&of_pick)[P]) {
-                const float2 both = block.load16<float2>(slot * most + member<P>(0));
+            [&](int place, float(&of_pick)[P]) {
+                const float2 both = block.load16_after<float2>(member<P>(0), place);
                 of_pick[0] = both.x;
                 of_pick[1] = both.y;
             },
-            [&](int k, float best, int step) {
+            [&](int k, float own, int step) {
                 picks.store(step, static_cast<uint32_t>(member<P>(k)));
-                scores.store(step, best);
+                scores.store(step, own);
                 nears.store(step, nearest[k]);
             });
         if (lane_index() == 0) how_many.store(1, static_cast<uint32_t>(more));

@@ -79,13 +79,16 @@ MMR_DEVICE_CALL void with_picks(const Problem &p, const Work &work, int64_t scop
         weighted[k] = members.valid[k] ? lam * members.reward[k] : -INFINITY;
     }
     MMR_PHASE("greedy");
-    pick_greedily<P>(weight_of(lam), score, weighted, nearest, members.count, [](float, int) { return false; },
-                     [&](int pick, float(&of_pick)[P]) { similarity.row<P>(pick, of_pick); },
-                     [&](int k, float best, int step) {
-                         members.new_reward[k] = step == 0 && p.first_pick_score() ? lam * best : best;
+    pick_greedily<P>(weight_of(lam), score, weighted, nearest, members.count, similarity.row_bytes(), [](float, int) { return false; },
+                     [&](int place, float(&of_pick)[P]) { similarity.row_from<P>(place, of_pick); },
+                     [&](int k, float own, int step) {
+                         members.new_reward[k] = own;
                          members.rank[k] = step;
                          members.max_similarity[k] = nearest[k];
                      });
+#pragma unroll
+    for (int k = 0; k < P; ++k)
+        if (members.rank[k] == 0 && p.first_pick_score()) members.new_reward[k] *= lam;
     if (p.match_scale) members.match_scale();
     write_outputs<P>(p, buffers, members, range, advantages, [](float (&)[P], const Moments &) {});
 }

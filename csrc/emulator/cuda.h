@@ -139,12 +139,16 @@ void tensor_product(float (&sum)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint
                       &emulator::Counts::tensor_products});
 }
 
-inline uint32_t warp_max(uint32_t value) {
+template <class Integer>
+Integer warp_max(Integer value) {
     if (target >= 800) return emulator::reduce_max(~0u, value, {__FILE__, __LINE__});
     for (int offset = 16; offset; offset /= 2) value = max(value, __shfl_xor_sync(~0u, value, offset));
     return value;
 }
-inline uint32_t warp_min(uint32_t value) { return ~warp_max(~value); }
+template <class Integer>
+Integer warp_min(Integer value) {
+    return ~warp_max(~value);
+}
 
 }  // namespace
 }  // namespace mmr

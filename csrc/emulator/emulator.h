@@ -348,7 +348,9 @@ struct Ballot {
     }
 };
 struct Largest {
-    static void apply(Exchange<uint32_t> *const *lanes, uint32_t mask, int lane) {
+    template <class Integer>
+    static void apply(Exchange<Integer> *const *lanes, uint32_t mask, int lane) {
+        lanes[lane]->result = lanes[lane]->value;
         for (int i = 0; i < warp_size; ++i)
             if (mask >> i & 1) lanes[lane]->result = std::max(lanes[lane]->result, lanes[i]->value);
     }
@@ -365,8 +367,9 @@ T shuffle(uint32_t mask, T value, int source, Where where) {
 inline uint32_t ballot(uint32_t mask, bool value, Where where) {
     return exchange<uint32_t>("__ballot_sync", &Counts::votes, mask, value, 0, where, Ballot());
 }
-inline uint32_t reduce_max(uint32_t mask, uint32_t value, Where where) {
-    return exchange<uint32_t>("__reduce_max_sync", &Counts::reductions, mask, value, 0, where, Largest());
+template <class Integer>
+Integer reduce_max(uint32_t mask, Integer value, Where where) {
+    return exchange<Integer>("__reduce_max_sync", &Counts::reductions, mask, value, 0, where, Largest());
 }
 inline void sync_warp(Where where) {
     collective({"__syncwarp", where, ~0u, nullptr, nullptr, &Counts::warp_syncs});

@@ -170,6 +170,10 @@ class Shared {
         return take<Vector>(i, {file, line});
     }
     template <class Vector>
+    Vector load16_after(int64_t i, int64_t bytes, const char *file = __builtin_FILE(), int line = __builtin_LINE()) const {
+        return take<Vector>(i + bytes / 4, {file, line});
+    }
+    template <class Vector>
     void store16(int64_t i, Vector value, const char *file = __builtin_FILE(), int line = __builtin_LINE()) const {
         put(i, value, {file, line});
     }

@@ -109,7 +109,8 @@ def test_a_ragged_group_is_cut_alike_in_every_call() -> None:
         for bound in (1, 16, 20, 40, 700, 4096):
             call = problem("cuda:0", 1, 4096, ragged=True)._replace(max_group_size=bound)
             row = triton.configuration(call._replace(embeddings=OnDevice("cuda:0", 4096, 8, dtype=dtype)))
-            assert row.block_dim == (128 if dtype is torch.bfloat16 else 64)
+            # On tensor cores each part takes units of 16 dimensions in turn, however many a step has.
+            assert row.block_dim % 64 == 0 if dtype is torch.bfloat16 else row.block_dim == 64
             assert row.members >= bound
             assert row.tile == (tile if bound > 32 else max(16, row.tile))
 

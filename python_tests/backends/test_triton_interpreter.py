@@ -141,11 +141,11 @@ def poisoned_memory(value: float) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("options", LAYOUTS, ids=str)
-@pytest.mark.parametrize("size", [6, 20, 40])
+@pytest.mark.parametrize("size", [6, 40])
 def test_bits_depend_neither_on_program_order_nor_on_old_memory(size: int, options: dict[str, Any]) -> None:
     call = problem(5, size, **options)
     plain = triton.run(call)
-    for seed, value in enumerate((float("nan"), float("inf"), float("-inf"), -1e30)):
+    for seed, value in enumerate((float("nan"), float("-inf"))):
         # With one program per call, or 200 completions in the second launch's one, there is nothing to shuffle.
         with (
             shuffled_programs(seed, 5 if call.num_scopes == 5 and call.options.scale != "batch" else 1),

@@ -17,7 +17,7 @@ REPORT = json.loads((Path(__file__).parents[2] / "docs" / "kernels-report.json")
 COMMITTED: list[Row] = REPORT["rows"]
 LAYOUTS = {"uniform": (8, 16, 32, 64, 128, 256), "ragged": (16, 64, 4096), "batch": (1024,)}
 #: Estimated cycles per pick on sm_90 at most, by members; with the row in the L2 cache, and with it in the L1.
-CYCLES = {8: 240, 16: 240, 32: 320, 64: 460, 128: 500, 256: 700}
+CYCLES = {8: 175, 16: 175, 32: 200, 64: 460, 128: 500, 256: 700}
 CYCLES_FROM_L1 = {64: 212, 128: 250}
 #: Members up to which each warp picks by itself.
 ALONE = 512
@@ -181,4 +181,6 @@ def test_every_option_compiles(size: int, options: dict[str, Any]) -> None:
         kernel = disassembled(each.asm["cubin"])
         assert (kernel.spills, kernel.stack) == (0, 0)
         for loop in map(disassembly.counts, kernel.loops):
+            if loop["EXIT"]:
+                continue  # no loop, but the way back from a division's rare case
             assert loop["LDGSTS"] or not loop["BAR"] or not one_warp or each.metadata.name != "mmr_kernel", loop

@@ -43,9 +43,9 @@ class Configuration(NamedTuple):
 
 #: By members and bytes per element. ``python -m bench.triton_tune`` prints a better table where it finds one.
 CONFIGURATIONS = {
-    (16, 2): Configuration(32, True, 16, 128, 1, 4),
+    (16, 2): Configuration(32, True, 16, 512, 4, 4),
     (16, 4): Configuration(32, True, 16, 64, 4, 4),
-    (32, 2): Configuration(32, True, 32, 128, 1, 3),
+    (32, 2): Configuration(32, True, 32, 256, 4, 4),
     (32, 4): Configuration(32, True, 32, 64, 8, 4),
     (64, 2): Configuration(64, True, 64, 128, 4, 3),
     (64, 4): Configuration(64, True, 64, 16, 4, 3),
@@ -65,8 +65,14 @@ CONFIGURATIONS = {
 
 
 #: Of ragged groups that may have more than 32 members, by bytes per element. A group's bits must not depend on how
-#: large others may be, so all have the same instructions in the same order: those of the table's rows of up to 32.
-RAGGED = {2: CONFIGURATIONS[32, 2]._replace(num_warps=8), 4: CONFIGURATIONS[16, 4]._replace(num_warps=8)}
+#: large others may be, so all have the same instructions in the same order: those of the table's rows of up to 32. And by
+#: whether each warp picks alone: with eight warps Triton leaves loads of 16 bits along the diagonal out of its pipeline.
+RAGGED = {
+    (2, True): CONFIGURATIONS[32, 2]._replace(num_stages=3),
+    (2, False): CONFIGURATIONS[32, 2]._replace(num_stages=3, num_warps=8),
+    (4, True): CONFIGURATIONS[16, 4]._replace(num_warps=8),
+    (4, False): CONFIGURATIONS[16, 4]._replace(num_warps=8),
+}
 
 
 def configuration(problem: Problem) -> Configuration:
@@ -75,7 +81,7 @@ def configuration(problem: Problem) -> Configuration:
     width = 2 if problem.embeddings is None else problem.embeddings.element_size()
     row = CONFIGURATIONS[members, width]
     if is_ragged(problem) and members > 32:
-        return RAGGED[width]._replace(members=members, alone=row.alone)
+        return RAGGED[width, row.alone]._replace(members=members, alone=row.alone)
     if problem.options.method == "dpp" and members > 64:
         return row._replace(tile=64, num_stages=3)  # a larger tile and the matrix don't fit in registers together
     return row
@@ -299,8 +305,6 @@ def launch_arguments(
         _step_along_dim(problem, block_dim),
     )
     options: tuple[tuple[str, object], ...] = (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
-    if not amd and is_ragged(problem) and 32 < members <= 128 and problem.options.method != "dpp":
-        options += (("maxnreg", 128),)  # the compiler takes 80 by itself, and spills
     if amd and is_ragged(problem):  # of the two that its matrix instructions have, one shape for all tiles
         options += (("matrix_instr_nonkdim", 16),)
     return arguments, constants, options
@@ -344,7 +348,7 @@ def _by_lane(problem: Problem, tile: int, amd: bool) -> bool:
 
 
 def _step_along_dim(problem: Problem, block_dim: int) -> int:
-    return min(block_dim, max(16, _power_of_two(problem.dim)))
+    return min(block_dim, max(64, _power_of_two(problem.dim)))
 
 
 def _stride(per_scope: Tensor | None) -> int:

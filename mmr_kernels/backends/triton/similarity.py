@@ -12,6 +12,8 @@ import triton.language as tl
 from mmr_kernels.backends.triton.members import LARGEST, completions
 
 SMALLEST_NORM = tl.constexpr(1e-12)
+PARTS = tl.constexpr(4)  # of the dimensions, one per warp
+UNIT = tl.constexpr(16)  # neighbouring dimensions of a part: what one instruction of a tensor core adds up
 STEPS_IN_FLIGHT = tl.constexpr(4)  # along D, by lane
 
 
@@ -48,6 +50,15 @@ def block_of(row, inside, start, dim, BLOCK_DIM: tl.constexpr):
 
 
 @triton.jit
+def parts_of(row, inside, start, dim, BLOCK_DIM: tl.constexpr):
+    """The same in PARTS parts, the first axis, which take turns at UNIT dimensions: so whose they are does not depend on
+    how many a step has."""
+    part, place = tl.arange(0, PARTS)[:, None, None], tl.arange(0, BLOCK_DIM // PARTS)[None, None, :]
+    along = start + (place // UNIT * PARTS + part) * UNIT + place % UNIT
+    return tl.load(row[None, :, :] + along, mask=inside[None, :, :] & (along < dim), other=0.0)
+
+
+@triton.jit
 def add_outer_products(partial, left, right):
     """Add products of float32 blocks: the last axis of ``partial`` stands for lanes, four dimensions each."""
     left_halves = tl.split(tl.reshape(left, [left.shape[0], left.shape[1] // 4, 2, 2]))
@@ -69,6 +80,7 @@ def dot_products(
 
     BY_LANE, each lane adds the products of its own dimensions, and the lanes are added at last: ``tl.dot`` without
     tensor cores reads its operands from shared memory across rows that begin in the same bank (docs/kernel.md).
+    Small tiles on tensor cores are too few products for more than one warp, so there each warp has its own dimensions.
     """
     dim = DIM_UNITS * DIM_UNIT
     row_i, inside_i = rows_of(embeddings, order, first, at, size, dim, TILE)
@@ -82,6 +94,13 @@ def dot_products(
             right = left if other is None else block_of(row_j, inside_j, start, dim, BLOCK_DIM)
             partial = add_outer_products(partial, left, right)
         return tl.sum(partial, 2)
+    elif TILE <= 32:
+        partial = tl.zeros([PARTS, TILE, TILE], tl.float32)
+        for start in range(0, dim, BLOCK_DIM):
+            left = parts_of(row_i, inside_i, start, dim, BLOCK_DIM)
+            right = left if other is None else parts_of(row_j, inside_j, start, dim, BLOCK_DIM)
+            partial = tl.dot(left, tl.permute(right, [0, 2, 1]), partial, input_precision="ieee")
+        return tl.sum(partial, 0)
     else:
         dots = tl.zeros([TILE, TILE], tl.float32)
         for start in range(0, dim, BLOCK_DIM):
@@ -227,8 +246,13 @@ def given(similarity, i, j, size, mask):
 def similarity_to(j, place, size, block, similarity, rows, ON_CHIP: tl.constexpr, STRIDE: tl.constexpr):
     """Similarity of every member to member j."""
     if ON_CHIP:
-        row = tl.arange(0, block.shape[0])[:, None, None]
-        return tl.sum(tl.where(row == j, block, 0.0), 0, keep_dims=True)
+        # By the bits of j, half of what is left at a time: a register fewer to move per bit than adding up would take.
+        for bit in tl.static_range(5):
+            if block.shape[0] > 1:
+                pairs = tl.reshape(block, [block.shape[0] // 2, 2, block.shape[1], block.shape[2]])
+                even, odd = tl.split(tl.permute(pairs, [0, 2, 3, 1]))
+                block = tl.where((j >> bit) & 1 == 1, odd, even)
+        return block
     elif similarity is not None:
         return given(similarity, place, j, size, place < size)
     else:

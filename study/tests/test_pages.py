@@ -111,3 +111,41 @@ def test_rules_on_logs(feature: str, at_most: str, on_the_page: str) -> None:
 @pytest.mark.parametrize("claim", [*of_the_table(), *of_the_map(), *of_random_settings()])
 def test_the_page_of_the_simulation_says_what_the_rows_say(claim: str) -> None:
     assert claim in page("study/simulation.md")
+
+
+def lines_of(title: str) -> dict[str, list[str]]:
+    """A table of study/methods.md: its lines' cells by the first of them, columns too."""
+    text = (ROOT / "study/methods.md").read_text(encoding="utf-8")
+    table = text[text.index(f"**{title}") :].split("\n\n")[1]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {first: rest for first, *rest in cells}
+
+
+@pytest.mark.parametrize("name", ["docs/when.md", "study/simulation.md"])
+def test_looks_at_a_plain_run_are_right_as_often_as_the_table_says(name: str) -> None:
+    table = lines_of("Rules on the first 40 steps")
+    columns = table.pop("rule: it helps if")
+
+    def said(rule: str, arm: str, optimiser: str) -> str:
+        return " and ".join(
+            table[rule][columns.index(f"{arm}: {kind}, {optimiser}")] for kind in ("eight ways", "3 to 16 ways")
+        )
+
+    curve, e, always = "at most 0.21 of the room gained", "e below 0.1", "*always the more frequent answer*"
+    claims = [
+        said(curve, "mmr", "ascent"), said(curve, "mmr", "adam"), said(always, "mmr", "adam"),
+        said(e, "share, dial", "adam"), said(always, "share, dial", "adam"),
+    ]  # fmt: skip
+    assert [claim for claim in claims if claim not in page(name)] == []
+
+
+def test_how_often_methods_hurt_at_random_settings() -> None:
+    def between(arm: str, part: int) -> str:
+        shares = [int(cell.split(" / ")[part].removesuffix(" %")) for cell in lines_of("In short")[arm][2:]]
+        return f"{min(shares)} to {max(shares)} %"
+
+    claim = (
+        f"it costs steps at {between('share, dial', 1)}, where MMR does at {between('mmr', 1)} and the bonus at"
+        f" {between('entropy 0.1', 1)}, and saves some at {between('share, dial', 0)}."
+    )
+    assert claim in page("docs/when.md")

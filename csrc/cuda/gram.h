@@ -164,16 +164,15 @@ struct TensorOperand {
 using TensorSum = float[2][4];
 
 template <bool bfloat>
-MMR_DEVICE void multiply(TensorSum &sum, const TensorOperand &a, const TensorOperand &b) {
+MMR_DEVICE void multiply(float (&sum)[4], const TensorOperand &a, const float4 &b) {
     const auto bits = [](float value) { return __float_as_uint(value); };
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        const float4 other = half ? b.row8 : b.row;
-        tensor_product<bfloat>(sum[half], bits(a.row.x), bits(a.row8.x), bits(a.row.y), bits(a.row8.y), bits(other.x),
-                               bits(other.y));
-        tensor_product<bfloat>(sum[half], bits(a.row.z), bits(a.row8.z), bits(a.row.w), bits(a.row8.w), bits(other.z),
-                               bits(other.w));
-    }
+    tensor_product<bfloat>(sum, bits(a.row.x), bits(a.row8.x), bits(a.row.y), bits(a.row8.y), bits(b.x), bits(b.y));
+    tensor_product<bfloat>(sum, bits(a.row.z), bits(a.row8.z), bits(a.row.w), bits(a.row8.w), bits(b.z), bits(b.w));
+}
+template <bool bfloat>
+MMR_DEVICE void multiply(TensorSum &sum, const TensorOperand &a, const TensorOperand &b) {
+    multiply<bfloat>(sum[0], a, b.row);
+    multiply<bfloat>(sum[1], a, b.row8);
 }
 
 // A tile's sums to the square.
@@ -255,42 +254,6 @@ struct TensorTiles {
 #pragma unroll
         for (int t = 0; t < longest + P; ++t)
             if (has(t)) store_sums(square, rows, row_of(t), t < longest ? t : t - longest, sum[t]);
-    }
-};
-
-// Of 128 rows alone the tiles of the upper half with the lower one, and for the norms those on the diagonal: two and one
-// per warp.
-template <class Element>
-struct AcrossTiles {
-    static constexpr int rows = 128;
-    int row, first_column, norm;
-    TensorSum sum[3] = {};
-
-    MMR_DEVICE AcrossTiles() : row(4 + warp_index() % 4), first_column(warp_index() / 4 * 2) {
-        norm = row / 2 % 2 == warp_index() / 4 ? row : first_column + row % 2;
-    }
-    template <bool bfloat>
-    MMR_DEVICE void add_products_of(const Chunk &chunk) {
-#pragma unroll 1
-        for (int k = 0; k < chunk.words; k += 16) {
-            const TensorOperand of_row(chunk, rows, row, k);
-            if (norm == row) multiply<bfloat>(sum[2], of_row, of_row);
-#pragma unroll
-            for (int t = 0; t < 2; ++t) {
-                const TensorOperand other(chunk, rows, first_column + t, k);
-                multiply<bfloat>(sum[t], of_row, other);
-                if (norm == first_column + t) multiply<bfloat>(sum[2], other, other);
-            }
-        }
-    }
-    MMR_DEVICE void add(const Embeddings<Element> &embeddings, const Chunk &chunk) {
-        if (embeddings.bfloat) add_products_of<true>(chunk);
-        else add_products_of<false>(chunk);
-    }
-    MMR_DEVICE void finish(const Square &square) {
-        store_sums(square, rows, row, first_column, sum[0]);
-        store_sums(square, rows, row, first_column + 1, sum[1]);
-        store_sums(square, rows, norm, norm, sum[2]);
     }
 };
 

@@ -43,8 +43,8 @@ struct LargeScope {
         return side * (side + 1) / 2;
     }
     MMR_DEVICE void form(int tile) const {
-        if (p.similarity) take_tile(buffers, memory, scope, count, tile_of(tile), similarity);
-        else form_tile<Element>(p, work, memory, notes, scope, range, tile_of(tile), similarity);
+        if (p.similarity) take_tile(buffers, memory, scope, count, Tile(tile), similarity);
+        else form_tile(Embeddings<Element>(p, work.aligned), memory, notes, range, p.normalize, Tile(tile), similarity);
     }
     MMR_DEVICE float similarity_to(int64_t i, int64_t j) const {
         return stored ? similarity.load(j * count + i) : column.load(i);

@@ -6,36 +6,81 @@
 namespace mmr {
 namespace {
 
-constexpr int tile_side = 64;
+constexpr int tile_side = 64, tile_slots = 2 * tile_side;
 
 // Members of the two halves of a tile, rows first; a pair of tiles mirrors another, so only one of them is listed.
 struct Tile {
-    int first_row, first_column, column_step;  // 0: all columns are of one member
+    int first_row, first_column;
 
+    MMR_DEVICE explicit Tile(int tile) {
+        const int row = triangle_row(tile);
+        first_row = row * tile_side;
+        first_column = (tile - row * (row + 1) / 2) * tile_side;
+    }
     MMR_DEVICE int member(int slot) const {
-        return slot < tile_side ? first_row + slot : first_column + (slot - tile_side) * column_step;
+        return slot < tile_side ? first_row + slot : first_column + slot - tile_side;
     }
 };
 
-MMR_DEVICE Tile tile_of(int index) {
-    const int row = triangle_row(index);
-    return {row * tile_side, (index - row * (row + 1) / 2) * tile_side, 1};
-}
-
-// By tensor cores: dot products of the tile's members, of row j and column i at (64 + i, j) of a square, and in the notes
-// each one's scale. Not inlined, so that its registers are its own.
+// On tensor cores, of a tile's 128 rows: tiles of 16 by 16 of the upper half with the lower one, and for the norms those on
+// the diagonal, two and one per warp.
 template <class Element>
-MMR_DEVICE_CALL void form_across(const Problem &p, const Work &work, int64_t scope, int first_row, int first_column,
-                                 int column_step) {
-    MMR_BLOCK_MEMORY(notes, memory);
-    const Range range = range_of_scope(p, Buffers(p, work), scope);
-    const Tile tile{first_row, first_column, column_step};
-    const int last = static_cast<int>(range.count) - 1;
-    form_products(AcrossTiles<Element>(), Embeddings<Element>(p, work.aligned),
-                  Square(memory, AcrossTiles<Element>::rows), notes, p.normalize,
-                  [&](int slot) { return range.row(min(tile.member(slot), last)); }, [] {});
-    __syncthreads();
-}
+struct AcrossTiles {
+    int row, first_column, norm;
+    TensorSum sum[3] = {};
+
+    MMR_DEVICE AcrossTiles() : row(4 + warp_index() % 4), first_column(warp_index() / 4 * 2) {
+        norm = row / 2 % 2 == warp_index() / 4 ? row : first_column + row % 2;
+    }
+    template <bool bfloat>
+    MMR_DEVICE void add_products_of(const Chunk &chunk) {
+        for (int k = 0; k < chunk.words; k += 16) {
+            const TensorOperand of_row(chunk, tile_slots, row, k);
+            if (norm == row) multiply<bfloat>(sum[2], of_row, of_row);
+#pragma unroll
+            for (int t = 0; t < 2; ++t) {
+                const TensorOperand other(chunk, tile_slots, first_column + t, k);
+                multiply<bfloat>(sum[t], of_row, other);
+                if (norm == first_column + t) multiply<bfloat>(sum[2], other, other);
+            }
+        }
+    }
+    MMR_DEVICE void add(const Embeddings<Element> &embeddings, const Chunk &chunk) {
+        if (embeddings.bfloat) add_products_of<true>(chunk);
+        else add_products_of<false>(chunk);
+    }
+    MMR_DEVICE void finish(const Square &square) {
+        store_sums(square, tile_slots, row, first_column, sum[0]);
+        store_sums(square, tile_slots, row, first_column + 1, sum[1]);
+        store_sums(square, tile_slots, norm, norm, sum[2]);
+    }
+};
+
+// And of 128 rows the products with the last one, and the norms: 16 rows per warp.
+template <class Element>
+struct ColumnTiles {
+    float dot[4] = {};  // with the last eight
+    TensorSum norm = {};
+
+    template <bool bfloat>
+    MMR_DEVICE void add_products_of(const Chunk &chunk) {
+        for (int k = 0; k < chunk.words; k += 16) {
+            const TensorOperand own(chunk, tile_slots, warp_index(), k);
+            multiply<bfloat>(dot, own, chunk.load(tile_slots - 8 + lane_index() / 4, k / 4 + lane_index() % 4));
+            multiply<bfloat>(norm, own, own);
+        }
+    }
+    MMR_DEVICE void add(const Embeddings<Element> &embeddings, const Chunk &chunk) {
+        if (embeddings.bfloat) add_products_of<true>(chunk);
+        else add_products_of<false>(chunk);
+    }
+    MMR_DEVICE void finish(const Square &square) {
+        store_sums(square, tile_slots, warp_index(), warp_index(), norm);
+        if (lane_index() % 4 < 3) return;
+        square.store(warp_index() * 16 + lane_index() / 4, tile_slots - 1, dot[1]);
+        square.store(warp_index() * 16 + lane_index() / 4 + 8, tile_slots - 1, dot[3]);
+    }
+};
 
 // S_ij to row j and to row i, where dot(i, j) is the product of the i-th member of the tile's columns and the j-th of its
 // rows.
@@ -43,7 +88,7 @@ template <class Dot>
 MMR_DEVICE void write_tile(const Tile &tile, int count, const Shared<float> &scale, const Global<float> &similarity,
                            Dot dot) {
     const auto write = [&](int i, int j, bool to_row_i) {
-        const int a = tile.first_column + i, b = tile.first_row + j;
+        const int a = tile.first_column + i, b = tile.first_row + j;  // S has at most 2^27 elements
         if (a >= count || b >= count) return;
         const float value = scaled(dot(i, j), scale.load(tile_side + i), scale.load(j));
         similarity.store(to_row_i ? a * count + b : b * count + a, value);
@@ -59,15 +104,16 @@ MMR_DEVICE void write_tile(const Tile &tile, int count, const Shared<float> &sca
 
 // S of 64 by 64 members, and its mirror image.
 template <class Element>
-MMR_DEVICE void form_tile(const Problem &p, const Work &work, const Shared<float> &memory, const Shared<float> &scale,
-                          int64_t scope, const Range &range, const Tile &tile, const Global<float> &similarity) {
+MMR_DEVICE void form_tile(const Embeddings<Element> &embeddings, const Shared<float> &memory, const Shared<float> &scale,
+                          const Range &range, bool normalize, const Tile &tile, const Global<float> &similarity) {
     MMR_PHASE("products, large");
-    constexpr int slots = 2 * tile_side;
     const int count = static_cast<int>(range.count);
+    const auto row_of = [&](int slot) { return range.row(min(tile.member(slot), count - 1)); };
     __syncthreads();
     if constexpr (on_tensor_cores<Element>) {
-        form_across<Element>(p, work, scope, tile.first_row, tile.first_column, tile.column_step);
-        const Square square(memory, slots);
+        const Square square(memory, tile_slots);
+        form_products(AcrossTiles<Element>(), embeddings, square, scale, normalize, row_of, [] {});
+        __syncthreads();
         write_tile(tile, count, scale, similarity, [&](int i, int j) { return square.load(tile_side + i, j); });
     } else {
         // Lanes' rows are 1 and 4 apart: other banks, of a chunk and of the square.
@@ -79,11 +125,9 @@ MMR_DEVICE void form_tile(const Problem &p, const Work &work, const Shared<float
             right[i] = tile_side + column + 16 * i;
         }
         float sum[16] = {}, squared_norm = 0;
-        const Embeddings<Element> embeddings(p, work.aligned);
-        const auto row_of = [&](int slot) { return range.row(min(tile.member(slot), count - 1)); };
-        for_each_chunk(embeddings, memory, slots, row_of, [] {}, [&](const Chunk &chunk) {
+        for_each_chunk(embeddings, memory, tile_slots, row_of, [] {}, [&](const Chunk &chunk) {
             add_products(embeddings, sum, chunk, left, right, 0, 1);
-            for (int piece = 0; thread_index() < slots && piece < chunk.words / 4; ++piece) {
+            for (int piece = 0; thread_index() < tile_slots && piece < chunk.words / 4; ++piece) {
                 float value[Embeddings<Element>::width];
                 embeddings.unpack(chunk.load(thread_index(), piece), value);
 #pragma unroll
@@ -95,7 +139,7 @@ MMR_DEVICE void form_tile(const Problem &p, const Work &work, const Shared<float
         const Square square(memory, tile_side);
 #pragma unroll
         for (int i = 0; i < 16; ++i) square.store(right[i % 4] - tile_side, left[i / 4], sum[i]);
-        if (thread_index() < slots) scale.store(thread_index(), row_scale(squared_norm, p.normalize));
+        if (thread_index() < tile_slots) scale.store(thread_index(), row_scale(squared_norm, normalize));
         __syncthreads();
         write_tile(tile, count, scale, similarity, [&](int i, int j) { return square.load(i, j); });
     }
@@ -135,29 +179,29 @@ MMR_DEVICE_CALL void form_column(const Problem &p, const Work &work, int64_t sco
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
     const Global<float> column = column_of(p, work, range);
-    constexpr int slots = 2 * tile_side, together = on_tensor_cores<Element> ? tile_side : slots - 1;
-    for (int64_t first = 0; first < range.count; first += together) {
+    const Embeddings<Element> embeddings(p, work.aligned);
+    for (int64_t first = 0; first < range.count; first += tile_slots - 1) {
+        const auto row_of = [&](int slot) {
+            const int64_t i = first + slot;
+            return range.row(slot == tile_slots - 1 ? j : i < range.count ? i : range.count - 1);
+        };
         const int64_t i = first + thread_index();
-        const bool writes = thread_index() < together && i < range.count;
+        const bool writes = thread_index() < tile_slots - 1 && i < range.count;
         __syncthreads();
         if constexpr (on_tensor_cores<Element>) {
-            form_across<Element>(p, work, scope, static_cast<int>(first), static_cast<int>(j), 0);
-            const Square square(memory, slots);
+            const Square square(memory, tile_slots);
+            form_products(ColumnTiles<Element>(), embeddings, square, notes, p.normalize, row_of, [] {});
+            __syncthreads();
             if (writes)
-                column.store(i, scaled(square.load(tile_side, thread_index()), notes.load(thread_index()),
-                                       notes.load(tile_side)));
+                column.store(i, scaled(square.load(thread_index(), tile_slots - 1), notes.load(thread_index()),
+                                       notes.load(tile_slots - 1)));
         } else {
-            const Embeddings<Element> embeddings(p, work.aligned);
-            const auto row_of = [&](int slot) {
-                const int64_t k = first + slot;
-                return range.row(slot == slots - 1 ? j : k < range.count ? k : range.count - 1);
-            };
             float dot = 0, square = 0, square_j = 0;
-            for_each_chunk(embeddings, memory, slots, row_of, [] {}, [&](const Chunk &chunk) {
-                for (int piece = 0; thread_index() < slots && piece < chunk.words / 4; ++piece) {
+            for_each_chunk(embeddings, memory, tile_slots, row_of, [] {}, [&](const Chunk &chunk) {
+                for (int piece = 0; thread_index() < tile_slots && piece < chunk.words / 4; ++piece) {
                     float a[Embeddings<Element>::width], b[Embeddings<Element>::width];
                     embeddings.unpack(chunk.load(thread_index(), piece), a);
-                    embeddings.unpack(chunk.load(slots - 1, piece), b);
+                    embeddings.unpack(chunk.load(tile_slots - 1, piece), b);
 #pragma unroll
                     for (int k = 0; k < Embeddings<Element>::width; ++k) {
                         dot = fmaf(a[k], b[k], dot);

@@ -110,8 +110,8 @@ def test_bits_do_not_depend_on_whether_similarities_are_stored(
     """They are where a bound says that there is room. If not, of so many completions, columns are formed as picked."""
     emulator.emulate(target)
     count, members = 1 << 17, slice(300)
-    rewards, embeddings = torch.zeros(count), torch.zeros(count, 40, dtype=dtype)
-    rewards[members], embeddings[members] = (tensor.squeeze(0) for tensor in rollouts(1, 300, 40, dtype))
+    rewards, embeddings = torch.zeros(count), torch.zeros(count, 120, dtype=dtype)
+    rewards[members], embeddings[members] = (tensor.squeeze(0) for tensor in rollouts(1, 300, 120, dtype))
     valid = torch.arange(count) % 30 == 0
     options = completed(Options(outputs="details", **named(method)))
     problem = Problem(rewards, embeddings, 4, 0, options, None, valid, torch.tensor([0, 3, 153, 153, 300]))

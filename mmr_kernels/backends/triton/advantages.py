@@ -81,7 +81,7 @@ def order_key(score):
 @triton.jit
 def greedy(
     r, member, lam, place, size, block, similarity, rows, FIRST_PICK: tl.constexpr, ON_CHIP: tl.constexpr,
-    MEMBERS: tl.constexpr, STRIDE: tl.constexpr,
+    MEMBERS: tl.constexpr, STRIDE: tl.constexpr, DETAILS: tl.constexpr,
 ):  # fmt: skip
     """MMR (Carbonell & Goldstein 1998): reweighted rewards, ranks, and the similarity at which each was picked."""
     relevance = lam * r
@@ -90,20 +90,22 @@ def greedy(
     nearest = tl.zeros_like(r)  # m_i, going on after i was picked: that saves a condition between load and maximum
     nearest_when_picked = tl.zeros_like(r)
     score = r
+    new = r
     for step in range(tl.max(total(member.to(tl.int32)))):
         key = tl.where(rank == LEFT, order_key(score), PICKED)
         # The lowest place among those of the highest key: a tie goes to the lowest index.
         pick = lowest(tl.where(key == highest(key), place, MEMBERS))
         column = similarity_to(pick, place, size, block, similarity, rows, ON_CHIP, STRIDE)
         rank = tl.where(place == pick, step, rank)
-        nearest_when_picked = tl.where(place == pick, nearest, nearest_when_picked)
+        new = tl.where(place == pick, score, new)
+        if DETAILS:
+            nearest_when_picked = tl.where(place == pick, nearest, nearest_when_picked)
         nearest = tl.maximum(nearest, column)
         score = relevance - penalty * nearest
-    new = relevance - penalty * nearest_when_picked  # the score that each was picked at
-    if FIRST_PICK == "reward":
-        new = tl.where(rank == 0, r, new)
+    if FIRST_PICK == "score":
+        new = tl.where(rank == 0, relevance, new)
     else:
-        tl.static_assert(FIRST_PICK == "score", "a first_pick that this kernel lacks")
+        tl.static_assert(FIRST_PICK == "reward", "a first_pick that this kernel lacks")
     return new, rank, nearest_when_picked
 
 
@@ -254,7 +256,8 @@ def mmr_kernel(
             r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE
         )
         new, rank, nearest = greedy(
-            r, member, lam_here, place, size, block, similarity, rows, FIRST_PICK, ON_CHIP, MEMBERS, STRIDE
+            r, member, lam_here, place, size, block, similarity, rows, FIRST_PICK, ON_CHIP, MEMBERS, STRIDE,
+            selection_rank is not None,
         )
     elif METHOD == "dpp":
         gain = determinant_gain(

@@ -183,7 +183,9 @@ def test_every_option_compiles(size: int, options: dict[str, Any]) -> None:
         for loop in map(disassembly.counts, kernel.loops):
             if loop["EXIT"]:
                 continue  # no loop, but the way back from a division's rare case
-            assert loop["LDGSTS"] or loop["HMMA"] or not loop["BAR"] or not one_warp or each.metadata.name != "mmr_kernel", loop
+            assert (
+                loop["LDGSTS"] or loop["HMMA"] or not loop["BAR"] or not one_warp or each.metadata.name != "mmr_kernel"
+            ), loop
 
 
 @compiles

@@ -145,11 +145,10 @@ def group_advantages(
     least, most = lowest(tl.where(member, new, float("inf"))), highest(tl.where(member, new, float("-inf")))
     advantage = new - tl.minimum(tl.maximum(mean, least), most)
     if METHOD == "share":
-        right, wrong = member & (advantage > 0.0), member & (advantage < 0.0)
-        more = shared_out(advantage, right, n, -strength * (1.0 + diversity))
-        advantage = tl.where(right, more, advantage)
-        less = shared_out(advantage, wrong, n, -strength * (1.0 - 3.0 * diversity))
-        advantage = tl.where(wrong, less, advantage)
+        for side in tl.range(2):
+            exponent = -strength * tl.where(side == 0, 1.0 + diversity, 1.0 - 3.0 * diversity)
+            chosen = member & (tl.where(side == 0, advantage, -advantage) > 0.0)
+            advantage = tl.where(chosen, shared_out(advantage, chosen, n, exponent), advantage)
         deviation = deviation_of(advantage, member, total(member.to(tl.float32)), 1)
     elif METHOD == "unique":
         advantage *= power(n, -strength)
@@ -256,7 +255,18 @@ def mmr_kernel(
             r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE
         )
         new, rank, nearest = greedy(
-            r, member, lam_here, place, size, block, similarity, rows, FIRST_PICK, ON_CHIP, MEMBERS, STRIDE,
+            r,
+            member,
+            lam_here,
+            place,
+            size,
+            block,
+            similarity,
+            rows,
+            FIRST_PICK,
+            ON_CHIP,
+            MEMBERS,
+            STRIDE,
             selection_rank is not None,
         )
     elif METHOD == "dpp":

@@ -67,9 +67,9 @@ CONFIGURATIONS = {
 
 
 #: Of ragged groups that may have more than 32 members, by bytes per element. A group's bits must not depend on how
-#: large others may be, so all have the same instructions in the same order: those of the table's rows of up to 32. And by
-#: whether each warp picks alone: where eight share a selection, four repeat the products of the other four, and Triton 3.7 leaves loads along the
-#: diagonal out of its pipeline.
+#: large others may be, so all have the same instructions in the same order: those of the table's rows of up to 32.
+#: And by whether each warp picks alone: where eight share a selection, four repeat the products of the other four, and
+#: Triton 3.7 leaves loads along the diagonal out of its pipeline.
 RAGGED = {
     (2, True): CONFIGURATIONS[32, 2]._replace(num_stages=3),
     (2, False): CONFIGURATIONS[32, 2]._replace(num_stages=3, num_warps=8),

@@ -235,7 +235,13 @@ def mmr_kernel(
     # Every copy computes all, the first one stores.
     stores = inside & (tl.arange(0, COPIES)[None, :, None] == 0)
     index = completions(first, place, size, member_order)
-    r, member = rewards_of(rewards, valid, index, inside)
+    if ON_CHIP and member_order is not None:
+        # Once for all copies: of addresses that come from memory Triton 3.6 would spread a copy over the warps.
+        once = places(MEMBERS, 1)
+        r, member = rewards_of(rewards, valid, completions(first, once, size, member_order), once < size)
+        r, member = tl.broadcast_to(r, place.shape), tl.broadcast_to(member, place.shape)
+    else:
+        r, member = rewards_of(rewards, valid, index, inside)
 
     if dial is not None:
         diversity = tl.load(dial + scope * dial_stride)

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from study.results_file import Row
-from study.simulation import advice, map
+from study.simulation import advice, intervals, map
 from study.simulation.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
@@ -156,3 +157,34 @@ def test_how_often_methods_hurt_at_random_settings() -> None:
         f" {between('entropy 0.1', 1)}, and saves some at {between('share, dial', 0)}."
     )
     assert claim in page("docs/when.md")
+
+    def at_worst(arm: str) -> float:
+        return max(float(cell.split(" / ")[2]) for cell in lines_of("In short")[arm][2:])
+
+    claim = (
+        f"the bonus of 0.03 costs at {between('entropy 0.03', 1)}, saves at {between('entropy 0.03', 0)} and at the"
+        f' worst takes {at_worst("entropy 0.03")} of GRPO\'s steps, `"share"` with d = 0 at {between("share", 1)},'
+        f" {between('share', 0)} and {at_worst('share')}, where the dial's worst is {at_worst('share, dial')}."
+    )
+    assert claim in page("docs/when.md")
+
+
+def test_an_arm_like_grpo_seldom_seems_to_help_or_to_hurt() -> None:
+    rng = np.random.default_rng(0)
+    found = [intervals.of_ratio(*rng.lognormal(3, 0.5, (2, 16)), cut_off=1000) for _ in range(200)]
+    assert np.mean([high < 1 for _, _, high in found]) < 0.03
+    assert np.mean([low > 1 for _, low, _ in found]) < 0.03
+
+
+def test_pairs_that_the_comparisons_would_need() -> None:
+    """The last column of the confirmation, of the lines that study/README.md names, in their order on the page."""
+    text = (ROOT / "study/confirmation.md").read_text(encoding="utf-8")
+    score = re.compile(r"^\| MMR, first pick by score \|.*\| (\d+) \|$", re.MULTILINE)
+    of_part = {part.splitlines()[0].split(": steps")[0]: score.findall(part) for part in text.split("## ")[2:]}
+    plain, bonus = of_part["crowded, DAPO, rates of the pilots"]
+    plain_at_one, bonus_at_one = of_part["Exploratory: crowded, DAPO, rate 0.0004"]
+    claim = (
+        f"{bonus} pairs of `score` on `crowded` to show, and than plain training's {plain}, each arm at its own rate;"
+    )
+    claim += f" at one rate {bonus_at_one} and {plain_at_one}; on `single`"
+    assert f"{claim} {of_part['single, DAPO, rate 0.0002'][0]} against plain" in page("study/README.md")

@@ -267,6 +267,8 @@ def test_the_confirmation_is_the_plan() -> None:
     pilots = confirmation.pilots()
     rows = [confirmed_row(run, slow[run.learning_rate] * (150 if run.arm == bonus else 200)) for run in pilots]
     assert confirmation.control(rows) == bonus
+    lacking = [row for row in rows if (row["arm"], row["learning_rate"]) != (bonus, 8e-4) or row["seed"] == 1000]
+    assert confirmation.tuned(lacking)[bonus][1] == 4e-4  # one pilot of the fastest rate is no choice
     runs = confirmation.study(rows)
     assert not {run.seed for run in runs} & {*plan.PILOT_SEEDS, *plan.SEEDS}
     assert {run.learning_rate for run in confirmation.runs_of(confirmation.CROWDED, confirmation.CORE, rows)} == {8e-4}

@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 OP_SUITE := $(wildcard python_tests/test_*.py)
 BACKENDS := python_tests/backends
 
-.PHONY: demo demo-eval test test-triton test-gpu gpu-check test-vllm test-verl test-swift test-openrlhf check format bench bench-cpu \
+.PHONY: demo demo-eval test test-triton test-triton-oldest test-gpu gpu-check test-vllm test-verl test-swift test-openrlhf check format bench bench-cpu \
 	bench-gpu bench-figures bench-cuda-launch study study-quick gpu-study \
 	kernels-report sanitize test-emulator resolve wheel clean
 
@@ -36,6 +36,14 @@ test: check
 test-triton: $(READY)
 	TRITON_INTERPRET=1 $(BIN)/pytest --backend=triton --hypothesis-profile=slow -n 2 --dist worksteal $(OP_SUITE) \
 		$(BACKENDS)/test_triton.py $(BACKENDS)/test_triton_interpreter.py
+
+# The same on the oldest Triton that the kernels take, which torch 2.10 and 2.11 bring, laid before the pinned one; not in CI, for its time.
+test-triton-oldest: $(VENV)-triton36/triton
+	PYTHONPATH=$(CURDIR)/$(VENV)-triton36 $(MAKE) test-triton
+
+$(VENV)-triton36/triton: $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-triton36 triton==3.6.0
+	touch $@
 
 # On a machine with a GPU: the op's suite on the device, then graphs, streams, syncs and torch.compile. With PYTHON as it
 # is, in which the modules are built (`make gpu-check` does that); on few examples, for Triton compiles nearly each anew.
@@ -206,4 +214,4 @@ $(READY): pyproject.toml constraints.txt $(CSRC)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-verl $(VENV)-swift $(VENV)-openrlhf build dist demo *.egg-info mmr_kernels/*.so mmr_kernels/_build.json
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-verl $(VENV)-swift $(VENV)-openrlhf $(VENV)-triton36 build dist demo *.egg-info mmr_kernels/*.so mmr_kernels/_build.json

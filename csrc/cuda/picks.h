@@ -51,8 +51,8 @@ MMR_DEVICE int pick_greedily(float weight, float (&score)[P], float (&weighted)[
     return most;
 }
 
-// λ - 1; of a λ that is no number, which nobody has checked on the device, 0: then no score of one that is left out is NaN.
-MMR_DEVICE float weight_of(float lam) { return is_finite(lam) ? lam - 1 : 0; }
+// On the device nobody has checked λ: by one that is no number nobody is picked, and all new rewards are NaN.
+MMR_DEVICE bool can_pick(float lam) { return is_finite(lam); }
 
 }  // namespace
 }  // namespace mmr

@@ -63,14 +63,14 @@ struct Rounds {
         static_assert(most_small + 5 * most + 2 <= note_words);
     }
 
-    MMR_DEVICE float score(int i, float near) const { return fmaf(weight_of(lam), near, scope.weighted.load(i)); }
+    MMR_DEVICE float score(int i, float near) const { return fmaf(lam - 1, near, scope.weighted.load(i)); }
 
     MMR_DEVICE void run() const {
         MMR_PHASE("greedy, large");
         Key own = 0;
         for (int i = thread_index(); i < scope.count; i += block_threads) {
             const int64_t row = scope.range.row(i);
-            const bool takes_part = scope.buffers.takes_part(row);
+            const bool takes_part = scope.buffers.takes_part(row) && can_pick(lam);
             const float reward = takes_part ? scope.buffers.rewards.load(row) : -INFINITY;
             scope.weighted.store(i, takes_part ? lam * reward : -INFINITY);
             scope.nearest.store(i, 0);
@@ -88,7 +88,7 @@ struct Rounds {
         __syncthreads();
         for (int picked = 1; picked < valid;) {
             const int more = round(update(), picked);
-            if (more == 0) return;  // λ is no number
+            if (more == 0) return;  // a score is no number: λ r is too large
             picked += more;
         }
     }
@@ -132,7 +132,7 @@ struct Rounds {
     // one column at a time, and a threshold that one thread reaches lets several of its members in.
     MMR_DEVICE int choose(Key own, Key &best_other) const {
         for (int wanted = usual;; wanted /= 2) {
-            const Key least = scope.stored ? threshold(own, wanted) : best_of(own);
+            const Key least = scope.stored && wanted > 0 ? threshold(own, wanted) : best_of(own);
             if (thread_index() == 0) how_many.store(0, 0);
             __syncthreads();
             best_other = 0;
@@ -197,10 +197,10 @@ struct Rounds {
             const int i = there ? static_cast<int>(candidates.load(member<P>(k))) : 0;
             weighted[k] = there ? scope.weighted.load(i) : -INFINITY;
             nearest[k] = there ? scope.nearest.load(i) : 0;
-            score[k] = fmaf(weight_of(lam), nearest[k], weighted[k]);
+            score[k] = fmaf(lam - 1, nearest[k], weighted[k]);
         }
         const int more = pick_greedily<P>(
-            weight_of(lam), score, weighted, nearest, min(count, valid - picked), most * 4,
+            lam - 1, score, weighted, nearest, min(count, valid - picked), most * 4,
             [&](float best, int place) {
                 return best <= score_of(best_other) && best_other != 0 &&
                        key_of(best, static_cast<int>(candidates.load(place / (4 * most)))) < best_other;

@@ -77,9 +77,11 @@ MMR_DEVICE_CALL void with_picks(const Problem &p, const Work &work, int64_t scop
     for (int k = 0; k < P; ++k) {
         score[k] = members.valid[k] ? members.reward[k] : -INFINITY;  // the first pick is of the highest reward
         weighted[k] = members.valid[k] ? lam * members.reward[k] : -INFINITY;
+        if (!can_pick(lam)) members.new_reward[k] = NAN;
     }
+    const int most = can_pick(lam) ? members.count : 0;
     MMR_PHASE("greedy");
-    pick_greedily<P>(weight_of(lam), score, weighted, nearest, members.count, similarity.row_bytes(), [](float, int) { return false; },
+    pick_greedily<P>(lam - 1, score, weighted, nearest, most, similarity.row_bytes(), [](float, int) { return false; },
                      [&](int place, float(&of_pick)[P]) { similarity.row_from<P>(place, of_pick); },
                      [&](int k, float own, int step) {
                          members.new_reward[k] = own;

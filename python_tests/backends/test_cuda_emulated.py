@@ -110,8 +110,8 @@ def test_bits_do_not_depend_on_whether_similarities_are_stored(
     """They are where a bound says that there is room. If not, of so many completions, columns are formed as picked."""
     emulator.emulate(target)
     count, members = 1 << 17, slice(300)
-    rewards, embeddings = torch.zeros(count), torch.zeros(count, 40, dtype=dtype)
-    rewards[members], embeddings[members] = (tensor.squeeze(0) for tensor in rollouts(1, 300, 40, dtype))
+    rewards, embeddings = torch.zeros(count), torch.zeros(count, 120, dtype=dtype)
+    rewards[members], embeddings[members] = (tensor.squeeze(0) for tensor in rollouts(1, 300, 120, dtype))
     valid = torch.arange(count) % 30 == 0
     options = completed(Options(outputs="details", **named(method)))
     problem = Problem(rewards, embeddings, 4, 0, options, None, valid, torch.tensor([0, 3, 153, 153, 300]))
@@ -334,12 +334,20 @@ def test_offsets_out_of_range_do_no_harm() -> None:
         extension.mmr(*arguments(extension, problem, outputs), 0, 0, lambda size, scratch=scratch: scratch.data_ptr())
 
 
-def test_a_lam_that_is_not_a_number_does_no_harm() -> None:
-    """Its values too are read by no one before."""
-    for size in (8, 140):
-        rewards, embeddings = rollouts(1, size, 16)
-        options = Options(lam_mode="tensor", first_pick="score", outputs="details")
-        cuda.run(Problem(rewards, embeddings, 1, size, options, lam=torch.tensor([torch.nan])))
+@pytest.mark.parametrize("size", [31, 40, 130])
+def test_by_a_lam_that_is_no_number_nobody_is_picked(size: int) -> None:
+    """On a device it is nobody's to check. No harm is done, and what comes out can't be taken for a result."""
+    rewards, embeddings = rollouts(1, size, 8)
+    valid = torch.ones(1, size, dtype=torch.bool)
+    valid[0, 3] = False
+    call = Problem(
+        rewards, embeddings, 1, size, completed(Options(outputs="details", lam_mode="tensor")), valid=valid,
+        lam=torch.tensor([float("nan")]),
+    )  # fmt: skip
+    result = cuda.run(call)
+    assert result.selection_rank.eq(-1).all()
+    assert result.reweighted_rewards.isnan().all()
+    assert torch.equal(result.advantages.isnan(), valid)
 
 
 def test_limits_are_the_modules_own(emulator: Any) -> None:

@@ -190,6 +190,27 @@ def test_similarities_formed_apart_are_the_same(monkeypatch: pytest.MonkeyPatch)
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"method": "share", "sharpness": 2.5}, {"method": "smi", "scope": "batch"}], ids=str
+)
+def test_members_counted_in_parts_count_the_same(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+    """Of two parts here; only the signal's sums are then taken in another order."""
+    from triton.language import constexpr
+
+    from mmr_kernels.backends.triton import advantages, counts
+
+    call = problem(4, 10, **options) if "scope" in options else problem(2, 40, **options)
+    whole = triton.run(call)
+    monkeypatch.setattr(triton, "LARGEST_PART", 32)
+    for module in (advantages, counts):
+        monkeypatch.setattr(module, "LARGEST_PART", constexpr(32))
+    with poisoned_memory(float("nan")):
+        in_parts = triton.run(call)
+    torch.testing.assert_close(in_parts.signal, whole.signal, rtol=1e-5, atol=1e-6)
+    for one, other in zip(filled(whole._replace(signal=None)), filled(in_parts._replace(signal=None)), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("size", [33, 130, 257])
 @pytest.mark.parametrize("scope", ["group", "batch"])
 def test_sizes_of_several_tiles(size: int, scope: Any) -> None:

@@ -159,7 +159,7 @@ def test_every_option_compiles(size: int, options: dict[str, Any]) -> None:
         count = groups * size
         call = call._replace(
             rewards=torch.empty(count, device="meta"),
-            embeddings=torch.empty(count, 24, device="meta"),
+            embeddings=torch.empty(count, 24, device="meta", dtype=torch.float16),
             valid=torch.empty(count, device="meta", dtype=torch.bool),
             group_offsets=torch.empty(groups + 1, device="meta", dtype=torch.int64),
             order=torch.empty(count, device="meta", dtype=torch.int64),
@@ -183,4 +183,21 @@ def test_every_option_compiles(size: int, options: dict[str, Any]) -> None:
         for loop in map(disassembly.counts, kernel.loops):
             if loop["EXIT"]:
                 continue  # no loop, but the way back from a division's rare case
-            assert loop["LDGSTS"] or not loop["BAR"] or not one_warp or each.metadata.name != "mmr_kernel", loop
+            assert (
+                loop["LDGSTS"] or loop["HMMA"] or not loop["BAR"] or not one_warp or each.metadata.name != "mmr_kernel"
+            ), loop
+
+
+@compiles
+def test_details_of_large_ragged_groups_spill_nothing() -> None:
+    """What is kept of 4,096 members at once must fit in registers; these options keep the most."""
+    import torch
+
+    from bench.kernels_report import TARGETS, compiled, disassembled, laid_out
+    from mmr_kernels.options import Options, completed
+
+    chosen = Options(outputs="details", match_scale=True, first_pick="score", degenerate="zero")
+    call = laid_out("ragged", 4096, torch.float32)._replace(options=completed(chosen))
+    for each in compiled(call, TARGETS["sm_90"]):
+        kernel = disassembled(each.asm["cubin"])
+        assert (kernel.spills, kernel.stack) == (0, 0)

@@ -24,6 +24,8 @@ LARGEST_DETERMINANT = 128
 LARGEST_WHOLE_SHARPNESS = 8
 #: Members of the largest scope whose similarities are formed by the program that uses them.
 LARGEST_TOGETHER = 128
+#: Members that one pass counts for: all that is kept of each one must fit in registers.
+LARGEST_PART = 1024
 #: Products may be added unrounded; said here, because Triton's default is about to change, and with it the bits.
 FUSED = ("enable_fp_fusion", True)
 #: Values a program of the second launch of ``scale="batch"`` divides.
@@ -65,8 +67,9 @@ CONFIGURATIONS = {
 
 
 #: Of ragged groups that may have more than 32 members, by bytes per element. A group's bits must not depend on how
-#: large others may be, so all have the same instructions in the same order: those of the table's rows of up to 32. And by
-#: whether each warp picks alone: with eight warps Triton leaves loads of 16 bits along the diagonal out of its pipeline.
+#: large others may be, so all have the same instructions in the same order: those of the table's rows of up to 32.
+#: And by whether each warp picks alone: where eight share a selection, four repeat the products of the other four, and
+#: Triton 3.7 leaves loads along the diagonal out of its pipeline.
 RAGGED = {
     (2, True): CONFIGURATIONS[32, 2]._replace(num_stages=3),
     (2, False): CONFIGURATIONS[32, 2]._replace(num_stages=3, num_warps=8),
@@ -211,7 +214,8 @@ def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor
     across_groups = options.scope == "batch"
     through_scratch = problem.needs_similarity and problem.similarity is None and members > 32
     passes_on = outputs.reweighted_rewards is None and (across_groups or options.scale == "batch")
-    counts = across_groups and options.method in METHODS_THAT_WEIGH
+    in_parts = members > LARGEST_PART and _count(problem) not in (None, "components")
+    counts = in_parts or (across_groups and options.method in METHODS_THAT_WEIGH)
     if not through_scratch and not passes_on and not counts:
         return None, outputs.reweighted_rewards, None
     similarities = count * (members + 2) if through_scratch else 0

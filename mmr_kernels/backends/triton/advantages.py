@@ -10,7 +10,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mmr_kernels.backends.triton.counts import component_sizes, counts_and_signal, divided_by_count, partitioned
+from mmr_kernels.backends.triton.counts import (
+    LARGEST_PART,
+    component_sizes,
+    counts_and_signal,
+    divided_by_count,
+    partitioned,
+)
 from mmr_kernels.backends.triton.determinants import determinant_gain
 from mmr_kernels.backends.triton.members import (
     LANES,
@@ -139,10 +145,10 @@ def group_advantages(
     least, most = lowest(tl.where(member, new, float("inf"))), highest(tl.where(member, new, float("-inf")))
     advantage = new - tl.minimum(tl.maximum(mean, least), most)
     if METHOD == "share":
-        right, wrong = member & (advantage > 0.0), member & (advantage < 0.0)
-        more = shared_out(advantage, right, n, -strength * (1.0 + diversity))
-        less = shared_out(advantage, wrong, n, -strength * (1.0 - 3.0 * diversity))
-        advantage = tl.where(right, more, tl.where(wrong, less, advantage))
+        for side in tl.range(2):
+            exponent = -strength * tl.where(side == 0, 1.0 + diversity, 1.0 - 3.0 * diversity)
+            chosen = member & (tl.where(side == 0, advantage, -advantage) > 0.0)
+            advantage = tl.where(chosen, shared_out(advantage, chosen, n, exponent), advantage)
         deviation = deviation_of(advantage, member, total(member.to(tl.float32)), 1)
     elif METHOD == "unique":
         advantage *= power(n, -strength)
@@ -241,17 +247,28 @@ def mmr_kernel(
     explained, variance = lam_here, lam_here
     if SIGNAL or (COUNT is not None and COUNT != "components"):
         n, explained, variance = counts_and_signal(
-            r, member, rewards, valid, labels, group_of, sharpness, first, member_order, index, place, size, block,
-            similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, AT_ONCE, TILE, STRIDE,
+            r, member, rewards, valid, labels, group_of, counts, sharpness, first, member_order, index, place, size,
+            block, similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, AT_ONCE, TILE, MEMBERS, STRIDE,
         )  # fmt: skip
     if METHOD == "mmr":
         lam_here = scope_lambda(
             r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE
         )
         new, rank, nearest = greedy(
-            r, member, lam_here, place, size, block, similarity, rows, FIRST_PICK, ON_CHIP, MEMBERS, STRIDE,
+            r,
+            member,
+            lam_here,
+            place,
+            size,
+            block,
+            similarity,
+            rows,
+            FIRST_PICK,
+            ON_CHIP,
+            MEMBERS,
+            STRIDE,
             selection_rank is not None,
-        )  # fmt: skip
+        )
     elif METHOD == "dpp":
         gain = determinant_gain(
             rewards, valid, first, member_order, place, size, block, similarity, rows, QUALITY, ON_CHIP, MEMBERS, STRIDE
@@ -266,17 +283,18 @@ def mmr_kernel(
             new = partitioned(r, member, n)
         else:
             tl.static_assert(METHOD == "share" or METHOD == "unique", "a method that this kernel lacks")
-    if MATCH_SCALE:
-        new = matched_scale(new, r, member)
-
-    if reweighted is not None:
-        tl.store(reweighted + index, tl.where(member, new, float("nan")), mask=stores)
+    if MEMBERS > LARGEST_PART:  # read again: there is no room to keep them
+        index = completions(first, place, size, member_order)
     if selection_rank is not None:
         tl.store(selection_rank + index, tl.maximum(rank, -1).to(tl.int64), mask=stores)
         tl.store(max_similarity + index, tl.where(member, nearest, 0.0), mask=stores)
         store_of_scope(lam_used + scope, lam_here)
         store_of_scope(signal + 2 * scope, explained)
         store_of_scope(signal + 2 * scope + 1, variance)
+    if MATCH_SCALE:
+        new = matched_scale(new, r, member)
+    if reweighted is not None:
+        tl.store(reweighted + index, tl.where(member, new, float("nan")), mask=stores)
     if counts is not None:
         tl.store(counts + index, n, mask=stores)
     if advantages is not None:

@@ -8,10 +8,20 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mmr_kernels.backends.triton.members import completions, lowest, mean_and_deviation, power, rewards_of, total
+from mmr_kernels.backends import triton as backend
+from mmr_kernels.backends.triton.members import (
+    completions,
+    lowest,
+    mean_and_deviation,
+    places,
+    power,
+    rewards_of,
+    total,
+)
 from mmr_kernels.backends.triton.similarity import given, similarity_to
 
 SMALLEST_WEIGHT = tl.constexpr(1e-9)
+LARGEST_PART = tl.constexpr(backend.LARGEST_PART)
 
 
 @triton.jit
@@ -35,22 +45,58 @@ def added_up(values, AT_ONCE: tl.constexpr):
 
 @triton.jit
 def counts_and_signal(
-    r, member, rewards, valid, labels, group_of, sharpness, first, order, index,
+    r, member, rewards, valid, labels, group_of, counts, sharpness, first, order, index,
     place, size, block, similarity, rows, COUNT: tl.constexpr, SIGNAL: tl.constexpr, WHOLE_SHARPNESS: tl.constexpr,
-    ON_CHIP: tl.constexpr, AT_ONCE: tl.constexpr, TILE: tl.constexpr, STRIDE: tl.constexpr,
+    ON_CHIP: tl.constexpr, AT_ONCE: tl.constexpr, TILE: tl.constexpr, MEMBERS: tl.constexpr, STRIDE: tl.constexpr,
 ):  # fmt: skip
     """n of section 4 of what COUNT says, None for nothing; T and V of section 7, summed over the scope's groups.
 
-    ``group_of`` is None where the scope is one group.
+    ``group_of`` is None where the scope is one group. A large scope's members are taken in parts: all that a pass
+    keeps of each one would not fit in registers; their n passes through ``counts``.
     """
+    mean = mean_and_deviation(r, member, 0)[0]
+    members = total(member.to(tl.float32))
+    sums = total(tl.where(member, r - mean, 0.0))
+    if MEMBERS <= LARGEST_PART:
+        n, explained, variance = of_part(
+            r, member, mean, members, sums, rewards, valid, labels, group_of, sharpness, first, order, index,
+            place, size, block, similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, AT_ONCE, TILE, STRIDE,
+        )  # fmt: skip
+    else:
+        n, explained, variance = tl.zeros(place.shape, tl.float32), tl.zeros_like(mean), tl.zeros_like(mean)
+        for part in range(0, size, LARGEST_PART):
+            here = part + places(LARGEST_PART, place.shape[1])
+            index_here = completions(first, here, size, order)
+            r_here, member_here = rewards_of(rewards, valid, index_here, here < size)
+            n_here, explained_here, variance_here = of_part(
+                r_here, member_here, mean, members, sums, rewards, valid, labels, group_of, sharpness, first, order,
+                index_here, here, size, block, similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, AT_ONCE,
+                TILE, STRIDE,
+            )  # fmt: skip
+            explained += explained_here
+            variance += variance_here
+            if COUNT is not None:
+                tl.store(counts + index_here, n_here, mask=here < size)
+        if COUNT is not None:
+            tl.debug_barrier()
+            n = tl.load(counts + index, mask=place < size, other=0.0)
+    return n, explained, variance
+
+
+@triton.jit
+def of_part(
+    r, member, mean, members, sums, rewards, valid, labels, group_of, sharpness, first, order, index,
+    place, size, block, similarity, rows, COUNT: tl.constexpr, SIGNAL: tl.constexpr, WHOLE_SHARPNESS: tl.constexpr,
+    ON_CHIP: tl.constexpr, AT_ONCE: tl.constexpr, TILE: tl.constexpr, STRIDE: tl.constexpr,
+):  # fmt: skip
+    """The same of the members at ``place``, their T and V; the scope has ``members`` in all, c of the sum ``sums``."""
     # SMI's published sum has i in it like any other member.
     n = tl.full(place.shape, 1.0 if COUNT == "likeness" else 0.0, tl.float32)
     weights = tl.zeros_like(r)  # Σ_j K_ij of i's group, and Σ_j K_ij c_j, where c is r less one mean for all groups
     weighed = tl.zeros_like(r)
-    mean = mean_and_deviation(r, member, 0)[0]
     centred = tl.where(member, r - mean, 0.0)
-    members = total(member.to(tl.float32)) + tl.zeros_like(r)  # of i's group, and Σ_j c_j
-    sums = total(centred) + tl.zeros_like(r)
+    members += tl.zeros_like(r)  # of i's group, and Σ_j c_j
+    sums += tl.zeros_like(r)
     if COUNT == "labels":
         label = tl.load(labels + index, mask=place < size, other=0)
     if SIGNAL and group_of is not None:

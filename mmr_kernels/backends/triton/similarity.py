@@ -51,8 +51,9 @@ def block_of(row, inside, start, dim, BLOCK_DIM: tl.constexpr):
 
 @triton.jit
 def parts_of(row, inside, start, dim, BLOCK_DIM: tl.constexpr):
-    """The same in PARTS parts, the first axis, which take turns at UNIT dimensions: so whose they are does not depend on
-    how many a step has."""
+    """The same in PARTS parts, the first axis, which take turns at UNIT dimensions: whose they are does not depend on
+    how many a step has.
+    """
     part, place = tl.arange(0, PARTS)[:, None, None], tl.arange(0, BLOCK_DIM // PARTS)[None, None, :]
     along = start + (place // UNIT * PARTS + part) * UNIT + place % UNIT
     return tl.load(row[None, :, :] + along, mask=inside[None, :, :] & (along < dim), other=0.0)

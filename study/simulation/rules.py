@@ -39,7 +39,7 @@ def judged(rows: list[Row], optimiser: str, arm: str) -> tuple[list[Look], np.nd
         if ratio.high < 1 or ratio.low > 1:
             looks.append(Look(*row[optimiser]["plain run"]))
             helps.append(ratio.ratio < 1)
-    return looks, np.array(helps)
+    return looks, np.array(helps, dtype=bool)
 
 
 def right(helps: np.ndarray, said: np.ndarray) -> str:
@@ -60,11 +60,11 @@ def table(page: Page) -> list[str]:
         f"Rules on the first {LOGGED} steps of a plain run, over the settings where a method's effect is clear: right,"
         " and in brackets the mean of right where it helps and right where it hurts"
     )
-    always = [right(helps, np.full_like(helps, helps.mean() > 0.5)) for _, helps in found]
+    always = [right(helps, np.full_like(helps, 2 * helps.sum() > len(helps))) for _, helps in found]
     body = [
         ["*settings, those where it hurts*", *(f"{len(helps)}, {(~helps).sum()}" for _, helps in found)],
         ["*always the more frequent answer*", *always],
-        *([name, *(right(helps, np.array([rule(look) for look in looks])) for looks, helps in found)]
+        *([name, *(right(helps, np.array([rule(look) for look in looks], dtype=bool)) for looks, helps in found)]
           for name, rule in RULES.items()),
     ]  # fmt: skip
     return [f"**{title}**\n", *Table(title, columns, body).markdown().splitlines(), ""]

@@ -136,20 +136,24 @@ bench-figures: $(READY)
 gpu-study:
 	$(PYTHON) -m study.pretrained.gpu $(ARGS)
 
-# The study of study/README.md, small: the published table, the simulation, two steps of every arm.
+# The study of study/README.md, small: the published table, the simulation, two steps of every arm, every table.
 study-quick: $(READY)
 	rm -rf runs/study-quick
 	$(BIN)/python -m study.published
 	$(BIN)/python -m study.simulation.table --quick
 	$(BIN)/python -m study.simulation.map --quick
+	$(BIN)/python -m study.simulation.advice --results study/results/advice.jsonl
+	$(BIN)/python -m study.simulation.entropy_bonus --seeds 8
 	$(BIN)/python -m study.simulation.methods --quick
 	$(BIN)/python -m study.simulation.random_settings --quick
 	$(BIN)/python -m study.simulation.methods_page --quick
 	$(BIN)/python -m study.training.placement --seeds 8
 	$(BIN)/python -m study.training.train quick --results runs/study-quick/runs.jsonl
 	$(BIN)/python -m study.training.comparisons
+	$(BIN)/python -m study.training.confirmation --quick --workers 1 --results runs/study-quick/confirmation.jsonl
 	$(BIN)/python -m study.training.confirmed
 	$(BIN)/python -m study.pretrained.train --quick --results runs/study-quick/pretrained.jsonl
+	$(BIN)/python -m study.pretrained.report runs/study-quick/pretrained.jsonl
 	$(BIN)/python -m study.pretrained.gpu --dry-run --results runs/study-quick/gpu.jsonl
 
 # All of it, hours on two cores; rows of the map, the advice, the methods and the training that are in study/results are kept.
@@ -158,6 +162,7 @@ study: $(READY)
 	$(BIN)/python -m study.simulation.table --results study/results/simulation.jsonl
 	$(BIN)/python -m study.simulation.map --results study/results/map.jsonl --plot study/results/map.png
 	$(BIN)/python -m study.simulation.advice --results study/results/advice.jsonl
+	$(BIN)/python -m study.simulation.entropy_bonus --seeds 64
 	$(BIN)/python -m study.simulation.methods
 	$(BIN)/python -m study.simulation.random_settings
 	$(BIN)/python -m study.simulation.methods_page > study/methods.md
@@ -171,7 +176,7 @@ study: $(READY)
 	$(BIN)/python -m study.training.confirmation
 	$(BIN)/python -m study.training.confirmed > study/confirmation.md
 	$(BIN)/python -m study.pretrained.train
-	$(BIN)/python -m study.pretrained.report study/results/pretrained.jsonl
+	$(BIN)/python -m study.pretrained.report study/results/pretrained.jsonl > study/pretrained-results.md
 
 # Compiles the kernels for GPUs that needn't be there, takes them apart, writes docs/kernels-report.json and cuda-report.json.
 kernels-report: $(READY)

@@ -1,6 +1,6 @@
 """From rows to tables: the analysis that study/pretrained.md fixes before the runs.
 
-python -m study.pretrained.report study/results/pretrained.jsonl
+python -m study.pretrained.report study/results/pretrained.jsonl > study/pretrained-results.md
 """
 
 from __future__ import annotations
@@ -17,16 +17,36 @@ from study.results_file import ResultsFile, Row
 from study.training.rows import accuracy
 from study.training.statistics import holm, interval, paired_p, ratio
 
+HEADER = """# Results of training from a pretrained start
+
+`python -m study.pretrained.report study/results/pretrained.jsonl > study/pretrained-results.md` makes this page from
+[the rows](results/pretrained.jsonl); [pretrained.md](pretrained.md) says what was planned, and what this means. *Mean
+accuracy* is over a run's evaluations, its start among them. *Gain* is what it has more than the start, × the part of
+plain training's gain that this is, on the same seeds: where plain training itself loses, × above 1 is a larger loss.
+Ratios are geometric means over pairs of a seed; brackets behind a p hold it after Holm's correction, those of the
+primary outcome have none. *Control* is the entropy bonus with the highest mean. Columns after the second p hold means
+at the end of a run.
+"""
 PLAIN, PRIMARY = "plain", "share, dial"
+PRIMARY_FAMILY = "3 terms"
 BONUS = "plain, entropy bonus"
 WAYS = ("direct", "worked")
 AT_THE_END = ("accuracy", "reward", "entropy", "distinct")
-COLUMNS = ("arm", "seeds", "mean accuracy", "of plain's", "p", "of the control's", "p", "worked", *AT_THE_END)
+COLUMNS = ("arm", "seeds", "mean accuracy", "gain", "of plain's", "p", "of the control's", "p", "worked", *AT_THE_END)
 
 
 def mean_accuracy(row: Row) -> float:
     """The chance of a right answer to a held-out problem, mean over the run's evaluations."""
     return float(accuracy(row).mean())
+
+
+def gain(ones: dict[int, Row], others: dict[int, Row]) -> str:
+    """What an arm's mean accuracy has more than the start, and its part of another's, on the seeds that both have."""
+    own, base = (
+        float(np.mean([mean_accuracy(arm[seed]) - accuracy(arm[seed])[0] for seed in ones.keys() & others.keys()]))
+        for arm in (ones, others)
+    )
+    return f"{own:+.3f}" if ones is others else f"{own:+.3f}, ×{own / base:.2f}"
 
 
 def against(ones: dict[int, Row], others: dict[int, Row]) -> tuple[str, float]:
@@ -45,13 +65,13 @@ def table(family: str, rows: list[Row]) -> str:
     control = max((arm for arm in runs if arm.startswith(BONUS)), key=lambda arm: means[arm].mean())
     pairs = [(arm, base) for base in (PLAIN, control) for arm in runs if arm not in (PLAIN, base)]
     found = {(arm, base): against(runs[arm], runs[base]) for arm, base in pairs}
-    secondary = [pair for pair in pairs if pair[0] != PRIMARY]
+    secondary = [pair for pair in pairs if (family, pair[0]) != (PRIMARY_FAMILY, PRIMARY)]
     corrected = dict(zip(secondary, holm([found[pair][1] for pair in secondary]), strict=True))
     start = ", ".join(f"{way} {share:.3f}" for way, share in zip(WAYS, rows[0]["curves"]["shares"][0], strict=True))
     title = f"**{family}**, {rows[0]['steps']} steps; the control is {control!r}; right at the start: {start}"
     body = []
     for arm, of_arm in runs.items():
-        cells = [arm, str(len(of_arm)), interval(means[arm]).text(3)]
+        cells = [arm, str(len(of_arm)), interval(means[arm]).text(3), gain(of_arm, runs[PLAIN])]
         for pair in ((arm, PLAIN), (arm, control)):
             text, p = found.get(pair, ("", 1.0))
             holms = f" ({corrected[pair]:.2g})" if pair in corrected else ""
@@ -71,9 +91,14 @@ def report(rows: list[Row]) -> str:
     return "\n".join(table(family, of_family) for family, of_family in families.items())
 
 
+def page(rows: list[Row]) -> str:
+    """The tables, and what they hold."""
+    return f"{HEADER}\n{report(rows)}".rstrip("\n")
+
+
 def main(results: Annotated[Path, typer.Argument(help="JSON Lines that a study wrote.")]) -> None:
-    """Print the tables."""
-    print(report(ResultsFile(results).rows()))
+    """Print the page."""
+    print(page(ResultsFile(results).rows()))
 
 
 if __name__ == "__main__":

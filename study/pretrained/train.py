@@ -24,7 +24,7 @@ STAGES = (
     ("plain", "plain, entropy bonus 0.02", "plain, entropy bonus 0.05", "share, dial"),
     ("MMR, first pick by score", "SMI", "dpp"),
 )
-QUICK = ("plain", "share, dial")
+QUICK = ("plain", "plain, entropy bonus 0.02", "share, dial")
 SEEDS, STEPS, RATE, PROMPTS_PER_STEP = range(8), 80, 2e-4, 4
 
 
@@ -50,7 +50,7 @@ def train(run: Run) -> Row:
 
 def main(
     results: Annotated[Path, typer.Option(help="JSON Lines, one row per run, added to.")] = RESULTS,
-    quick: Annotated[bool, typer.Option("--quick", help="Two steps of two arms, to see that they run.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Two steps of three arms, to see that they run.")] = False,
 ) -> None:
     """Run what is missing."""
     wanted = [run for run in runs(range(1), steps=2) if run.arm in QUICK] if quick else runs()

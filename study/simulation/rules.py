@@ -6,7 +6,7 @@ The thresholds are that of ``SignalDial``, and the one that ``advice.py`` fitted
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,7 +39,15 @@ def judged(rows: list[Row], optimiser: str, arm: str) -> tuple[list[Look], np.nd
         if ratio.high < 1 or ratio.low > 1:
             looks.append(Look(*row[optimiser]["plain run"]))
             helps.append(ratio.ratio < 1)
-    return looks, np.array(helps)
+    return looks, np.array(helps, dtype=bool)
+
+
+def right(helps: np.ndarray, said: np.ndarray) -> str:
+    """How often what is said is right, and the mean over the two answers; nothing where one of them never is right."""
+    if helps.all() or not helps.any():
+        return ""
+    balanced = (np.mean(said[helps]) + np.mean(~said[~helps])) / 2
+    return f"{np.mean(said == helps):.0%} ({balanced:.0%})".replace("%", " %")
 
 
 def table(page: Page) -> list[str]:
@@ -48,14 +56,15 @@ def table(page: Page) -> list[str]:
     found = [judged(page.of_kind(kind), name, arm) for kind, name, arm in places]
     columns = ["rule: it helps if", *(f"{arm}: {kind}, {name}" for kind, name, arm in places)]
 
-    def shares(right: Callable[[list[Look], np.ndarray], Any]) -> list[str]:
-        return [f"{right(looks, helps):.0%}".replace("%", " %") if len(helps) else "" for looks, helps in found]
-
-    title = f"Rules on the first {LOGGED} steps of a plain run, over the settings where a method's effect is clear"
+    title = (
+        f"Rules on the first {LOGGED} steps of a plain run, over the settings where a method's effect is clear: right,"
+        " and in brackets the mean of right where it helps and right where it hurts"
+    )
+    always = [right(helps, np.full_like(helps, 2 * helps.sum() > len(helps))) for _, helps in found]
     body = [
-        ["*settings*", *(str(len(helps)) for _, helps in found)],
-        ["*always the more frequent answer*", *shares(lambda _, helps: max(np.mean(helps), np.mean(~helps)))],
-        *([name, *shares(lambda looks, helps, rule=rule: np.mean([rule(look) for look in looks] == helps))]  # type: ignore[misc]
+        ["*settings, those where it hurts*", *(f"{len(helps)}, {(~helps).sum()}" for _, helps in found)],
+        ["*always the more frequent answer*", *always],
+        *([name, *(right(helps, np.array([rule(look) for look in looks], dtype=bool)) for looks, helps in found)]
           for name, rule in RULES.items()),
     ]  # fmt: skip
     return [f"**{title}**\n", *Table(title, columns, body).markdown().splitlines(), ""]

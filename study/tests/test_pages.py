@@ -7,15 +7,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from study.results_file import Row
-from study.simulation import advice, map
+from study.simulation import advice, intervals, map
 from study.simulation.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 #: 1.00 (0.99–1.01), 9 % (6 %–13 %) and 300 / 44 % / 1.20: what a table of the study holds.
-FIGURE = re.compile(r"\d+\.\d\d \(\d+\.\d\d–\d+\.\d\d\)|\d+ % \(\d+ %–\d+ %\)|\d+ % / \d+ % / \d+\.\d\d")
+FIGURE = re.compile(r"\d+\.\d{2,3} \(\d+\.\d{2,3}–\d+\.\d{2,3}\)|\d+ % \(\d+ %–\d+ %\)|\d+ % / \d+ % / \d+\.\d\d")
 
 
 def page(name: str) -> str:
@@ -29,10 +30,11 @@ def rows(name: str) -> list[Row]:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/when.md", "docs/methods.md", "study/README.md", "study/simulation.md"]
+    "name",
+    ["README.md", "docs/when.md", "docs/methods.md", "study/README.md", "study/simulation.md", "study/pretrained.md"],
 )
 def test_figures_with_intervals_stand_in_the_tables(name: str) -> None:
-    tables = "".join(page(f"study/{each}.md") for each in ("methods", "tables", "confirmation"))
+    tables = "".join(page(f"study/{each}.md") for each in ("methods", "tables", "confirmation", "pretrained-results"))
     found = FIGURE.findall(page(name))
     assert found
     assert [figure for figure in found if figure not in tables] == []
@@ -131,11 +133,17 @@ def test_looks_at_a_plain_run_are_right_as_often_as_the_table_says(name: str) ->
             table[rule][columns.index(f"{arm}: {kind}, {optimiser}")] for kind in ("eight ways", "3 to 16 ways")
         )
 
-    curve, e, always = "at most 0.21 of the room gained", "e below 0.1", "*always the more frequent answer*"
+    def majority(arm: str, optimiser: str) -> str:
+        return re.sub(r" \(50 %\)", "", said("*always the more frequent answer*", arm, optimiser))
+
+    curve, e = "at most 0.21 of the room gained", "e below 0.1"
     claims = [
-        said(curve, "mmr", "ascent"), said(curve, "mmr", "adam"), said(always, "mmr", "adam"),
-        said(e, "share, dial", "adam"), said(always, "share, dial", "adam"),
-    ]  # fmt: skip
+        f"{said(rule, arm, optimiser)}, and the more frequent answer at {majority(arm, optimiser)}"
+        for rule, arm in ((curve, "mmr"), (e, "share, dial"))
+        for optimiser in ("ascent", "adam")
+    ]
+    few, hurt = table["*settings, those where it hurts*"][columns.index("share, dial: 3 to 16 ways, adam")].split(", ")
+    claims.append(f"{few} settings, of which it hurts at {hurt}")
     assert [claim for claim in claims if claim not in page(name)] == []
 
 
@@ -149,3 +157,34 @@ def test_how_often_methods_hurt_at_random_settings() -> None:
         f" {between('entropy 0.1', 1)}, and saves some at {between('share, dial', 0)}."
     )
     assert claim in page("docs/when.md")
+
+    def at_worst(arm: str) -> float:
+        return max(float(cell.split(" / ")[2]) for cell in lines_of("In short")[arm][2:])
+
+    claim = (
+        f"the bonus of 0.03 costs at {between('entropy 0.03', 1)}, saves at {between('entropy 0.03', 0)} and at the"
+        f' worst takes {at_worst("entropy 0.03")} of GRPO\'s steps, `"share"` with d = 0 at {between("share", 1)},'
+        f" {between('share', 0)} and {at_worst('share')}, where the dial's worst is {at_worst('share, dial')}."
+    )
+    assert claim in page("docs/when.md")
+
+
+def test_an_arm_like_grpo_seldom_seems_to_help_or_to_hurt() -> None:
+    rng = np.random.default_rng(0)
+    found = [intervals.of_ratio(*rng.lognormal(3, 0.5, (2, 16)), cut_off=1000) for _ in range(200)]
+    assert np.mean([high < 1 for _, _, high in found]) < 0.03
+    assert np.mean([low > 1 for _, low, _ in found]) < 0.03
+
+
+def test_pairs_that_the_comparisons_would_need() -> None:
+    """The last column of the confirmation, of the lines that study/README.md names, in their order on the page."""
+    text = (ROOT / "study/confirmation.md").read_text(encoding="utf-8")
+    score = re.compile(r"^\| MMR, first pick by score \|.*\| (\d+) \|$", re.MULTILINE)
+    of_part = {part.splitlines()[0].split(": steps")[0]: score.findall(part) for part in text.split("## ")[2:]}
+    plain, bonus = of_part["crowded, DAPO, rates of the pilots"]
+    plain_at_one, bonus_at_one = of_part["Exploratory: crowded, DAPO, rate 0.0004"]
+    claim = (
+        f"{bonus} pairs of `score` on `crowded` to show, and than plain training's {plain}, each arm at its own rate;"
+    )
+    claim += f" at one rate {bonus_at_one} and {plain_at_one}; on `single`"
+    assert f"{claim} {of_part['single, DAPO, rate 0.0002'][0]} against plain" in page("study/README.md")

@@ -126,24 +126,25 @@ def test_the_loop_learns_what_is_paid(study: gpu.Study, monkeypatch: pytest.Monk
     assert rewards[-1] > 0.9
 
 
-def row(arm: str, seed: int, accuracy: list[float]) -> dict[str, Any]:
+def row(family: str, arm: str, seed: int, accuracy: list[float]) -> dict[str, Any]:
     shares = [[0.25 * value, 0.75 * value] for value in accuracy]
     curves = {
         "accuracy": accuracy,
         "shares": shares,
         **{name: [None, 0.5] for name in ("reward", "entropy", "distinct")},
     }
-    return {**Run("chains", "DAPO", arm, 1e-4, seed, 10, 2)._asdict(), "curves": curves}
+    return {**Run(family, "DAPO", arm, 1e-4, seed, 10, 2)._asdict(), "curves": curves}
 
 
-def test_tables_pair_by_seed_what_two_arms_have() -> None:
+@pytest.mark.parametrize(("family", "p"), [(report.PRIMARY_FAMILY, "0.5"), ("another", "0.5 (1)")])
+def test_tables_pair_by_seed_what_two_arms_have_and_correct_all_but_the_primary_p(family: str, p: str) -> None:
     rows = []
     for seed, base in enumerate([0.1, 0.2, 0.4]):  # seeds differ by more than arms do
-        rows += [row(arm, seed, [base, factor * base]) for arm, factor in ((report.PLAIN, 1), (report.BONUS, 3))]
-        rows += [row(report.PRIMARY, seed, [base, 2 * base])] if seed < 2 else []
+        for arm, factor in ((report.PLAIN, 2), (report.BONUS, 4), (report.PRIMARY, 3)):
+            rows += [row(family, arm, seed, [base, factor * base])] if arm != report.PRIMARY or seed < 2 else []
     (line,) = (line for line in report.report(rows).splitlines() if line.startswith(f"| {report.PRIMARY} "))
-    assert line.startswith("| share, dial | 2 | 0.225 (")
-    assert "| 1.500 (1.500–1.500) | 0.5 | 0.750 (0.750–0.750) | 0.5 | 0.225 | 0.300 |" in line
+    assert line.startswith("| share, dial | 2 | 0.300 (")
+    assert f"| +0.150, ×2.00 | 1.333 (1.333–1.333) | {p} | 0.800 (0.800–0.800) | {p} |" in line
 
 
 def test_a_run_with_trl_writes_its_row() -> None:

@@ -271,16 +271,20 @@ def test_the_look_at_a_plain_run(optimiser: Literal["ascent", "adam"]) -> None:
 
 
 def test_rules_are_counted_where_the_effect_is_clear(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two clear settings and one that is not: e tells both, the reward gained one."""
+    """One setting where it helps, two where it hurts, one that is not clear; alone none tells of a rule."""
     monkeypatch.setattr(rules, "ARMS", ("mmr",))
-    some = [([0.8, 0.7, 0.9, 0], [0.02, 0.5]), ([1.2, 1.1, 1.3, 0], [0.3, 0.4]), ([1.0, 0.9, 1.1, 0], [0.0, 0.0])]
+    some = [([0.8, 0.7, 0.9, 0], [0.02, 0.5]), ([1.2, 1.1, 1.3, 0], [0.3, 0.4])]
+    some += [([1.2, 1.1, 1.3, 0], [0.05, 0.1]), ([1.0, 0.9, 1.1, 0], [0.0, 0.0])]
     rows = [{"kind": "eight ways", "number": number,
              **{name: {"mmr": ratio, "plain run": look} for name in ("ascent", "adam")}}
             for number, (ratio, look) in enumerate(some)]  # fmt: skip
     found = rules.table(methods_page.Page([], rows, 100))
-    assert "| *settings* | 2 | 2 |" in found
-    assert "| e below 0.1 | 100 % | 100 % |" in found
-    assert "| at most 0.21 of the room gained | 50 % | 50 % |" in found
+    assert "| *settings, those where it hurts* | 3, 2 | 3, 2 |" in found
+    assert "| *always the more frequent answer* | 67 % (50 %) | 67 % (50 %) |" in found
+    assert "| e below 0.1 | 67 % (75 %) | 67 % (75 %) |" in found
+    assert "| at most 0.21 of the room gained | 33 % (25 %) | 33 % (25 %) |" in found
+    for few in (rows[:1], [rows[3] | {"number": 0}]):
+        assert "| e below 0.1 |  |  |" in rules.table(methods_page.Page([], few, 100))
 
 
 def test_random_settings_of_either_kind() -> None:

@@ -16,6 +16,8 @@ from scipy.stats import norm
 
 pytest.importorskip("trl", reason="trl is not installed: pip install '.[trl]'")
 
+from study.pretrained import report
+from study.pretrained import train as pretrained
 from study.results_file import ResultsFile, Row
 from study.training import comparisons, confirmation, confirmed, plan, policy
 from study.training.checker import Checker
@@ -183,7 +185,11 @@ def test_a_run_that_never_came_there_counts_with_its_length_and_is_not_called_re
 
 @pytest.mark.parametrize(
     ("page", "results", "made"),
-    [("tables.md", RESULTS, comparisons.page), ("confirmation.md", confirmation.RESULTS, confirmed.page)],
+    [
+        ("tables.md", RESULTS, comparisons.page),
+        ("confirmation.md", confirmation.RESULTS, confirmed.page),
+        ("pretrained-results.md", pretrained.RESULTS, report.page),
+    ],
 )
 def test_the_pages_are_those_of_the_committed_rows(page: str, results: Path, made: Callable[[list[Row]], str]) -> None:
     assert RESULTS.parents[1].joinpath(page).read_text() == made(results_file(results).rows()) + "\n"
@@ -261,6 +267,8 @@ def test_the_confirmation_is_the_plan() -> None:
     pilots = confirmation.pilots()
     rows = [confirmed_row(run, slow[run.learning_rate] * (150 if run.arm == bonus else 200)) for run in pilots]
     assert confirmation.control(rows) == bonus
+    lacking = [row for row in rows if (row["arm"], row["learning_rate"]) != (bonus, 8e-4) or row["seed"] == 1000]
+    assert confirmation.tuned(lacking)[bonus][1] == 4e-4  # one pilot of the fastest rate is no choice
     runs = confirmation.study(rows)
     assert not {run.seed for run in runs} & {*plan.PILOT_SEEDS, *plan.SEEDS}
     assert {run.learning_rate for run in confirmation.runs_of(confirmation.CROWDED, confirmation.CORE, rows)} == {8e-4}
@@ -273,10 +281,15 @@ def test_the_confirmation_is_the_plan() -> None:
     primary = [each for each in found.values() if each.is_primary]
     assert [(each.base, len(each.ones)) for each in primary] == [("plain", 8), (bonus, 8)]
     shown = zip(found.values(), confirmed.texts_of_p(list(found.values())), strict=True)
-    assert [texts[0] for each, texts in shown if each.is_primary] == ["**0.0078**"] * 2  # 2 in 256, not corrected
+    primary_texts = [texts for each, texts in shown if each.is_primary]
+    assert [exact for exact, _ in primary_texts] == ["**0.0078**"] * 2  # 2 in 256, not corrected
+    assert not any("**" in log_rank for _, log_rank in primary_texts)
     page = confirmed.page(rows)
-    smallest = min(p for each in found.values() if not each.is_primary for p in each.values())
-    assert f" {smallest:.2g} ({(5 * 2 - 2 * 2) * smallest:.2g}) |" in page  # of six secondary ones
+    smallest = min(p for each in found.values() for p in each.values())
+    assert f" {smallest:.2g} ({(5 * 2 - 2) * smallest:.2g}) |" in page  # of eight secondary ones
+    # Arms of a later stage are corrected among themselves, in a part that says that it was no plan.
+    later = page[page.index("## Exploratory: crowded, DAPO, rate 0.0004") :]
+    assert f"{smallest:.2g} ({5 * 2 * smallest:.2g}) |" in later
     assert np.isinf(found["share, dial", "plain"].ones).all()
     assert "| share, dial | 0/8 | ≥ 240 (240–240) | ≥ 2.3" in page
     # On other families the level is 95 % of what plain training comes to on the seed.

@@ -9,8 +9,6 @@ from typing import Any
 
 from study.training.problems import LONGEST_ANSWER, Family, Problem
 
-GRADES = ("binary", "graded")
-
 
 def distinct_texts(completions: Sequence[str], group_size: int) -> float:
     """Different texts per group, the mean of the batch."""

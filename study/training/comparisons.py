@@ -30,7 +30,6 @@ pays 0.4 at most, with the first and the last step at which one did. *p* is that
 logarithms of steps; in brackets all p of the page corrected together by Holm's method. These runs were looked at while
 the study was planned: what was asked beforehand is in [confirmation.md](confirmation.md).
 """
-CLEARLY = 0.5  # reward; where two ways pay, the common one alone pays 0.4
 COLUMNS = ("loss", "arm", "rate", "reached", "steps", "steps, of plain's", "p", "time, of plain's", "peak",
            "against plain's", "to 0.5")  # fmt: skip
 
@@ -50,7 +49,7 @@ class Comparison(NamedTuple):
     time_ratio: Interval  # the same of processor seconds
     peak: float
     peak_difference: Interval
-    clearly: list[float] | None  # the steps at which runs came to ``CLEARLY``; None if only one way pays
+    found: list[float] | None  # the steps at which runs came to ``plan.FOUND``; None if only one way pays
 
     @property
     def bound(self) -> str:
@@ -70,7 +69,7 @@ class Comparison(NamedTuple):
             self.bound + self.time_ratio.text(2),
             f"{self.peak:.3f}",
             f"{mean:+.3f} ({low:+.3f} to {high:+.3f})",
-            "" if self.clearly is None else span(self.clearly),
+            "" if self.found is None else span(self.found),
         ]
 
 
@@ -105,7 +104,7 @@ def compare(runs: plan.Runs, family: str, loss: str, arm: str) -> Comparison | N
         np.array([capped_steps(pair[which], level) for pair, level in zip(pairs, levels, strict=True)])
         for which in (0, 1)
     )
-    clear_steps = [steps_to(one, CLEARLY) for one, _ in pairs]
+    found_steps = [steps_to(one, plan.FOUND) for one, _ in pairs]
     cost = np.array([seconds_per_step(one) / seconds_per_step(plain) for one, plain in pairs])
     peaks, plain_peaks = (np.array([accuracy(pair[which]).max() for pair in pairs]) for which in (0, 1))
     return Comparison(
@@ -121,7 +120,7 @@ def compare(runs: plan.Runs, family: str, loss: str, arm: str) -> Comparison | N
         ratio(steps * cost, base),
         float(peaks.mean()),
         interval(peaks - plain_peaks),
-        None if len(FAMILIES[family].paid) == 1 else [step for step in clear_steps if step < np.inf],
+        None if len(FAMILIES[family].paid) == 1 else [step for step in found_steps if step < np.inf],
     )
 
 

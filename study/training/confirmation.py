@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
 
 from study.results_file import Row
 from study.training.arms import ENTROPY, METHODS
-from study.training.plan import PILOT_SEEDS, PROMPTS_PER_STEP, STEPS
+from study.training.plan import FOUND, PILOT_SEEDS, PROMPTS_PER_STEP, STEPS
 from study.training.rows import Run, missing, steps_to
 from study.training.train import Results, Workers, complete
 
 RESULTS = Path("study/results/training-confirmation.jsonl")
-FOUND = 0.5  # accuracy at which a run has found the better way, where the common one alone can pay 0.4
 PILOT_RATES = (4e-4, 8e-4, 1.6e-3)
 #: All arms of the earlier study chose it, from 1e-4, 2e-4 and 4e-4.
 EARLIER_RATE = 2e-4
@@ -41,19 +40,21 @@ class Part(NamedTuple):
     steps: int
     rate: float | None = EARLIER_RATE  # None: each arm at the one that its pilots chose
     until: float | None = None
+    exploratory: bool = False  # added after the primary outcome was seen
 
 
 CROWDED = Part("crowded", "DAPO", 16, STEPS["crowded"], rate=None, until=FOUND)
 TRAPPED = CROWDED._replace(loss="GRPO", seeds=8, steps=3 * STEPS["crowded"])
 SINGLE = Part("single", "DAPO", 16, STEPS["single"])
+ONE_RATE = CROWDED._replace(rate=SAME_RATE, exploratory=True)
 #: In the order in which they are run: what is worth most comes first.
 ORDER = (
     (CROWDED, CORE),
     (TRAPPED, CORE),
     (SINGLE, CORE),
-    (CROWDED._replace(rate=SAME_RATE), CORE),
+    (ONE_RATE, CORE),
     (TRAPPED._replace(rate=EARLIER_RATE), (PLAIN, SCORE)),
-    (CROWDED._replace(rate=SAME_RATE), OTHERS),
+    (ONE_RATE, OTHERS),
     (SINGLE, OTHERS),
     (Part("hidden", "DAPO", 8, STEPS["hidden"]), CORE),
     (SINGLE._replace(loss="GRPO"), CORE),
@@ -76,14 +77,15 @@ def found_at(row: Row) -> float:
 
 
 def tuned(rows: list[Row]) -> dict[str, tuple[float, float]]:
-    """For each arm of the pilots the mean steps at its fastest rate, and that rate."""
+    """For each arm of the pilots the mean steps at its fastest rate, of those with all pilots, and that rate."""
     taken: dict[tuple[str, float], list[float]] = defaultdict(list)
     for row in rows:
         if row["seed"] in PILOT_SEEDS:
             taken[row["arm"], row["learning_rate"]].append(found_at(row))
     best: dict[str, tuple[float, float]] = {}
     for (arm, rate), steps in taken.items():
-        best[arm] = min(best.get(arm, (np.inf, 0.0)), (float(np.mean(steps)), rate))
+        if len(steps) == len(PILOT_SEEDS):
+            best[arm] = min(best.get(arm, (np.inf, 0.0)), (float(np.mean(steps)), rate))
     return best
 
 
@@ -109,10 +111,20 @@ def runs_of(part: Part, arms: tuple[str, ...], rows: list[Row]) -> list[Run]:
     return runs
 
 
-def main(results: Results = RESULTS, workers: Workers = 2) -> None:
+def quick() -> list[Run]:
+    """Two steps of two arms, which show that they run."""
+    return [run._replace(steps=2, prompts_per_step=2) for run in pilots() if run.seed == PILOT_SEEDS[0]][:2]
+
+
+def main(
+    results: Results = RESULTS,
+    workers: Workers = 2,
+    small: Annotated[bool, typer.Option("--quick", help="Two steps of two arms, to see that they run.")] = False,
+) -> None:
     """Run what is missing: first the pilots, then the parts."""
-    complete(results, lambda rows: missing(pilots(), rows), workers)
-    complete(results, lambda rows: missing(study(rows), rows), workers)
+    stages = [lambda _: quick()] if small else [lambda _: pilots(), study]
+    for runs in stages:
+        complete(results, lambda rows, runs=runs: missing(runs(rows), rows), workers)  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ PILOTED = ("hidden", "single")
 BORROWED = {"crowded": "hidden"}
 PROMPTS_PER_STEP = 8
 LEVEL = 0.95  # of the plain arm's peak: a run that gets there has reached it
+FOUND = 0.5  # accuracy: a run that comes to it has found the better way, for the common one alone pays 0.4 at most
 #: Rows by family, loss and arm, then by seed.
 Runs = dict[tuple[str, str, str], dict[int, Row]]
 

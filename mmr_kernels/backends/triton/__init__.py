@@ -352,6 +352,7 @@ def _by_lane(problem: Problem, tile: int, amd: bool) -> bool:
 
 
 def _step_along_dim(problem: Problem, block_dim: int) -> int:
+    # At least one unit of each part: similarity.PARTS times similarity.UNIT.
     return min(block_dim, max(64, _power_of_two(problem.dim)))
 
 

@@ -261,20 +261,9 @@ def mmr_kernel(
             r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE
         )
         new, rank, nearest = greedy(
-            r,
-            member,
-            lam_here,
-            place,
-            size,
-            block,
-            similarity,
-            rows,
-            FIRST_PICK,
-            ON_CHIP,
-            MEMBERS,
-            STRIDE,
+            r, member, lam_here, place, size, block, similarity, rows, FIRST_PICK, ON_CHIP, MEMBERS, STRIDE,
             selection_rank is not None,
-        )
+        )  # fmt: skip
     elif METHOD == "dpp":
         gain = determinant_gain(
             rewards, valid, first, member_order, place, size, block, similarity, rows, QUALITY, ON_CHIP, MEMBERS, STRIDE

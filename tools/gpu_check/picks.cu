@@ -25,10 +25,10 @@ MMR_DEVICE float drawn(uint32_t seed) { return static_cast<float>((seed * 265443
 
 // cycles[0] gets what all picks took; ranks and scores are written, so that the compiler keeps them.
 template <int P>
-__global__ void picks(long long *cycles, float *results) {
+__global__ void picks(long long *cycles, float *results, int size) {
     MMR_SHARED_OF_LAUNCH(memory, 0);
-    const Square similarity(memory, 32 * P);
-    for (int place = lane_index(); place < 32 * P * similarity.stride; place += 32) memory.store(place, drawn(place));
+    const Square similarity(memory, size);
+    for (int place = lane_index(); place < size * similarity.stride; place += 32) memory.store(place, drawn(place));
     __syncwarp();
     float score[P], weighted[P], nearest[P] = {};
     float taken[2 * P];
@@ -38,7 +38,7 @@ __global__ void picks(long long *cycles, float *results) {
         weighted[k] = 0.7f * score[k];
     }
     const long long begin = now();
-    pick_greedily<P>(-0.3f, score, weighted, nearest, 32 * P, similarity.row_bytes(), [](float, int) { return false; },
+    pick_greedily<P>(-0.3f, score, weighted, nearest, size, similarity.row_bytes(), [](float, int) { return false; },
                      [&](int place, float(&of_pick)[P]) { similarity.row_from<P>(place, of_pick); },
                      [&](int k, float own, int step) {
                          taken[2 * k] = own;
@@ -59,7 +59,7 @@ void measure() {
     check(cudaMalloc(&results, 64 * P * sizeof *results));
     check(cudaFuncSetAttribute(picks<P>, cudaFuncAttributeMaxDynamicSharedMemorySize, 4 * words));
     for (int launch = 0; launch < 2; ++launch) {  // the first one warms up
-        picks<P><<<1, 32, 4 * words>>>(cycles, results);
+        picks<P><<<1, 32, 4 * words>>>(cycles, results, 32 * P);
         check(cudaGetLastError());
     }
     check(cudaMemcpy(&taken, cycles, sizeof taken, cudaMemcpyDeviceToHost));

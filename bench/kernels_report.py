@@ -1,7 +1,7 @@
 """``make kernels-report``: what the Triton kernel becomes on each GPU, compiled ahead of time; needs no GPU.
 
-Compiles exactly what ``backend="triton"`` launches, for five architectures and two dtypes, for one of them also ragged
-groups and a batch as scope, with the Triton that is installed (3.6 to 3.9), takes it apart and writes
+Compiles exactly what ``backend="triton"`` launches, for five architectures and two dtypes, for one of them also many
+groups, ragged ones and a batch as scope, with the Triton that is installed (3.6 to 3.9), takes it apart and writes
 docs/kernels-report.json. python_tests/backends/test_triton_report.py holds the budgets.
 """
 
@@ -31,11 +31,12 @@ TARGETS = {
 }
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 DIM = 1024
+LAYOUTS = {"uniform": (8, 16, 32, 64, 128, 256), "many": (16, 32), "ragged": (16, 64, 4096), "batch": (1024,)}
 #: Target, layout, members (of a group, of the largest, or of the batch), dtype; all layouts on one target.
 ROWS = [
     (target, layout, members, dtype)
     for target in TARGETS
-    for layout, sizes in (("uniform", (8, 16, 32, 64, 128, 256)), ("ragged", (16, 64, 4096)), ("batch", (1024,)))
+    for layout, sizes in LAYOUTS.items()
     for members in sizes
     for dtype in DTYPES
     if layout == "uniform" or target == "sm_90"
@@ -57,9 +58,9 @@ def problem(group_size: int, dtype: torch.dtype, groups: int = 16) -> Problem:
 
 
 def laid_out(layout: str, size: int, dtype: torch.dtype) -> Problem:
-    """The same for a row; ragged groups by labels, 4,096 completions in all; a batch in groups of 16."""
-    if layout == "uniform":
-        return problem(size, dtype)
+    """The same for a row: 16 groups or 512, ragged ones by labels of 4,096 completions, a batch in groups of 16."""
+    if layout in ("uniform", "many"):
+        return problem(size, dtype, 512 if layout == "many" else 16)
     if layout == "batch":
         return problem(16, dtype, size // 16)._replace(options=completed(Options(scope="batch")))
     call = problem(4096, dtype, groups=1)

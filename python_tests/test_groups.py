@@ -76,7 +76,7 @@ def test_shuffled_labels_agree(backend: str, device: torch.device, kind: str) ->
         "tensors": [torch.tensor(label, device=device) for label in labels],
         "arrays": [np.array(label) for label in labels],
         "scalars": list(labels),
-        "tensors and ints": [torch.tensor(label) if i % 2 else int(label) for i, label in enumerate(labels)],
+        "tensors and ints": [torch.tensor(x, device=device) if i % 2 else int(x) for i, x in enumerate(labels)],
         "masked": np.ma.array(labels, mask=False),
         "arrow": pyarrow.chunked_array([labels]),
         "dates": labels.astype("datetime64[ns]"),

@@ -98,8 +98,10 @@ def test_launches(kernel: str, size: int, options: dict[str, Any], launches: int
         mmr_advantages(rewards, embeddings, backend=kernel, **options)
         torch.cuda.synchronize()
     on_device = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
-    # The CUDA kernel finishes scale="batch" in its one launch, after a memset of its counter.
-    assert len(on_device) == launches, [event.name for event in on_device]
+    # The CUDA kernel finishes scale="batch" in its one launch, after a memset of its counter. Triton forms the
+    # similarities of more than 128 members in two launches of their own.
+    apart = 2 if kernel == "triton" and size > 128 else 0
+    assert len(on_device) == launches + apart, [event.name for event in on_device]
 
 
 def test_it_runs_on_the_current_stream(kernel: str) -> None:
@@ -158,6 +160,17 @@ def test_bits_do_not_depend_on_what_else_the_device_does(
             with torch.cuda.stream(other):
                 _ = busy @ busy
         assert torch.equal(mmr_advantages(rewards, embeddings, backend=kernel, **options), first), f"turn {turn}"
+
+
+@pytest.mark.parametrize("size", [5, 16, 24, 64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_groups_bits_do_not_depend_on_how_many_there_are(kernel: str, size: int, dtype: torch.dtype) -> None:
+    """Of many, each has fewer warps."""
+    rewards, embeddings = inputs(600, size, dim=1100, dtype=dtype)
+    few, many = (
+        mmr_advantages(rewards[:count], embeddings[:count], backend=kernel, return_details=True) for count in (4, 600)
+    )
+    same_bits([field[:4] for field in many], list(few))
 
 
 def test_threads_with_streams_of_their_own(kernel: str) -> None:

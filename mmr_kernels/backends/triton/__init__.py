@@ -40,7 +40,9 @@ class Configuration(NamedTuple):
     tile: int  # rows and columns of a product's tile
     block_dim: int  # dimensions of a step along D
     num_warps: int
-    num_stages: int  # steps along D in flight; by lane (float32, tiles of up to 32) similarity.py says how many
+    #: Steps along D in flight; by lane (float32, tiles of up to 32) similarity.py says how many. More than 48 KB of
+    #: them make Triton ask for shared memory before cache, which rows of up to 128 members need (docs/kernel.md).
+    num_stages: int
 
 
 #: By members and bytes per element. ``python -m bench.triton_tune`` prints a better table where it finds one.
@@ -50,9 +52,9 @@ CONFIGURATIONS = {
     (32, 2): Configuration(32, True, 32, 256, 4, 4),
     (32, 4): Configuration(32, True, 32, 64, 8, 4),
     (64, 2): Configuration(64, True, 64, 128, 4, 3),
-    (64, 4): Configuration(64, True, 64, 16, 4, 3),
-    (128, 2): Configuration(128, True, 128, 64, 8, 4),
-    (128, 4): Configuration(128, True, 128, 16, 8, 2),
+    (64, 4): Configuration(64, True, 16, 64, 8, 4),
+    (128, 2): Configuration(128, True, 128, 64, 8, 3),
+    (128, 4): Configuration(128, True, 16, 64, 8, 4),
     (256, 2): Configuration(256, True, 64, 64, 8, 3),
     (256, 4): Configuration(256, True, 16, 64, 4, 4),
     (512, 2): Configuration(512, True, 64, 64, 8, 3),
@@ -71,18 +73,29 @@ CONFIGURATIONS = {
 #: And by whether each warp picks alone: where eight share a selection, four repeat the products of the other four, and
 #: Triton 3.7 leaves loads along the diagonal out of its pipeline.
 RAGGED = {
-    (2, True): CONFIGURATIONS[32, 2]._replace(num_stages=3),
+    (2, True): CONFIGURATIONS[32, 2]._replace(num_stages=2),
     (2, False): CONFIGURATIONS[32, 2]._replace(num_stages=3, num_warps=8),
     (4, True): CONFIGURATIONS[16, 4]._replace(num_warps=8),
     (4, False): CONFIGURATIONS[16, 4]._replace(num_warps=8),
 }
 
 
+#: Of 16-bit calls with so many groups that programs share the schedulers of their multiprocessor: there each warp's copy
+#: of the picks takes issue slots from others. Sums have the same order.
+MANY_GROUPS = 256
+OF_MANY_GROUPS = {
+    16: CONFIGURATIONS[16, 2]._replace(block_dim=256, num_warps=1),
+    32: CONFIGURATIONS[32, 2]._replace(block_dim=128, num_warps=2),
+}
+
+
 def configuration(problem: Problem) -> Configuration:
-    """The table's row for the most members that a scope may have, or that of ragged groups."""
+    """The table's row for the most members that a scope may have, or that of ragged or of many groups."""
     members = max(16, _power_of_two(problem.largest_scope))
     width = 2 if problem.embeddings is None else problem.embeddings.element_size()
     row = CONFIGURATIONS[members, width]
+    if width == 2 and members in OF_MANY_GROUPS and problem.num_scopes >= MANY_GROUPS:
+        return OF_MANY_GROUPS[members]
     if is_ragged(problem) and members > 32:
         return RAGGED[width, row.alone]._replace(members=members, alone=row.alone)
     if problem.options.method == "dpp" and members > 64:

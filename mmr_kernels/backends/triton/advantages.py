@@ -26,6 +26,7 @@ from mmr_kernels.backends.triton.members import (
     highest,
     lowest,
     mean_and_deviation,
+    number_of,
     places,
     power,
     rewards_of,
@@ -91,7 +92,7 @@ def greedy(
     nearest_when_picked = tl.zeros_like(r)
     score = r
     new = r
-    for step in range(tl.max(total(member.to(tl.int32)))):
+    for step in range(tl.max(number_of(member))):
         key = tl.where(rank == LEFT, order_key(score), PICKED)
         # The lowest place among those of the highest key: a tie goes to the lowest index.
         pick = lowest(tl.where(key == highest(key), place, MEMBERS))
@@ -149,14 +150,14 @@ def group_advantages(
             exponent = -strength * tl.where(side == 0, 1.0 + diversity, 1.0 - 3.0 * diversity)
             chosen = member & (tl.where(side == 0, advantage, -advantage) > 0.0)
             advantage = tl.where(chosen, shared_out(advantage, chosen, n, exponent), advantage)
-        deviation = deviation_of(advantage, member, total(member.to(tl.float32)), 1)
+        deviation = deviation_of(advantage, member, number_of(member).to(tl.float32), 1)
     elif METHOD == "unique":
         advantage *= power(n, -strength)
     if SCALE == "group":
         advantage = tl.div_rn(advantage, deviation + eps)
     else:
         tl.static_assert(SCALE == "batch" or SCALE == "none", "a scale that this kernel lacks")
-    gets_one = member & (total(member.to(tl.int32)) > 1)
+    gets_one = member & (number_of(member) > 1)
     if DEGENERATE == "zero":
         least, most = lowest(tl.where(member, r, float("inf"))), highest(tl.where(member, r, float("-inf")))
         spread = most - least > tl.maximum(tl.maximum(tl.abs(least), tl.abs(most)), 1.0) * EQUALITY_GUARD
@@ -165,6 +166,20 @@ def group_advantages(
         tl.static_assert(DEGENERATE == "reweight", "a degenerate that this kernel lacks")
     blank: tl.constexpr = float("nan") if SCALE == "batch" else 0.0
     return tl.where(gets_one, advantage, blank)
+
+
+@triton.jit
+def rewards_of_scope(rewards, valid, order, first, place, size, ON_CHIP: tl.constexpr):
+    """Index of the completion at each place of a scope, and what ``rewards_of`` finds there."""
+    index = completions(first, place, size, order)
+    if ON_CHIP and order is not None:
+        # Once for all copies: of addresses that come from memory Triton 3.6 would spread a copy over the warps.
+        once = places(LANES, 1)
+        r, member = rewards_of(rewards, valid, completions(first, once, size, order), once < size)
+        r, member = tl.broadcast_to(r, place.shape), tl.broadcast_to(member, place.shape)
+    else:
+        r, member = rewards_of(rewards, valid, index, place < size)
+    return index, r, member
 
 
 @triton.jit
@@ -209,6 +224,14 @@ def mmr_kernel(
         tl.static_assert(SCOPE == "group", "a scope that this kernel lacks")
         first, size = group_bounds(scope, group_offsets, count, group_size)
         member_order = order
+    place = places(MEMBERS, COPIES)
+    inside = place < size
+    # Every copy computes all, the first one stores.
+    stores = inside & (tl.arange(0, COPIES)[None, :, None] == 0)
+    # On their way while the product is formed, where there are registers to keep them.
+    EARLY: tl.constexpr = ON_CHIP or TILE == MEMBERS
+    if EARLY:
+        index, r, member = rewards_of_scope(rewards, valid, member_order, first, place, size, ON_CHIP)
     block, rows, factors = None, None, None
     SIMILARITY: tl.constexpr = embeddings is not None or similarity is not None
     SIGNAL: tl.constexpr = SIMILARITY and signal is not None
@@ -230,19 +253,8 @@ def mmr_kernel(
                 )  # fmt: skip
             if METHOD == "mmr" and MEMBERS <= LARGEST_IN_L1:
                 bring_near(rows, factors, size, MEMBERS, STRIDE)
-    place = places(MEMBERS, COPIES)
-    inside = place < size
-    # Every copy computes all, the first one stores.
-    stores = inside & (tl.arange(0, COPIES)[None, :, None] == 0)
-    index = completions(first, place, size, member_order)
-    if ON_CHIP and member_order is not None:
-        # Once for all copies: of addresses that come from memory Triton 3.6 would spread a copy over the warps.
-        once = places(MEMBERS, 1)
-        r, member = rewards_of(rewards, valid, completions(first, once, size, member_order), once < size)
-        r, member = tl.broadcast_to(r, place.shape), tl.broadcast_to(member, place.shape)
-    else:
-        r, member = rewards_of(rewards, valid, index, inside)
-
+    if not EARLY:
+        index, r, member = rewards_of_scope(rewards, valid, member_order, first, place, size, ON_CHIP)
     if dial is not None:
         diversity = tl.load(dial + scope * dial_stride)
     new = r

@@ -13,6 +13,7 @@ from mmr_kernels.backends.triton.members import (
     completions,
     lowest,
     mean_and_deviation,
+    number_of,
     places,
     power,
     rewards_of,
@@ -55,7 +56,7 @@ def counts_and_signal(
     keeps of each one would not fit in registers; their n passes through ``counts``.
     """
     mean = mean_and_deviation(r, member, 0)[0]
-    members = total(member.to(tl.float32))
+    members = number_of(member).to(tl.float32)
     sums = total(tl.where(member, r - mean, 0.0))
     if MEMBERS <= LARGEST_PART:
         n, explained, variance = of_part(
@@ -161,7 +162,7 @@ def component_sizes(
     n = tl.zeros(place.shape, tl.float32)
     current = lowest(component)  # the first to be expanded begins one
     grown = current.to(tl.float32)
-    for _ in range(tl.max(total(member.to(tl.int32)))):
+    for _ in range(tl.max(number_of(member))):
         next_turn = lowest(turn)
         begins = next_turn >= MEMBERS
         pick = next_turn & (MEMBERS - 1)
@@ -191,6 +192,6 @@ def divided_by_count(r, n, strength):
 def partitioned(r, member, n):
     """``partition``: r times the share of the others in other clusters (DARLING, arXiv 2509.02534)."""
     SMALLEST_PART: tl.constexpr = 0.1
-    members = total(member.to(tl.float32))
+    members = number_of(member).to(tl.float32)
     part = tl.maximum(tl.div_rn(members - n, tl.maximum(members - 1.0, 1.0)), SMALLEST_PART)
     return tl.where(members > 1.0, r * part, r)

@@ -16,15 +16,25 @@ LARGEST = tl.constexpr(3.4028234663852886e38)  # of float32: what lies beyond is
 
 @triton.jit
 def total(values):
-    """Sum over the members; like the next two it keeps its dimensions, one value per copy.
+    """Sum over the members; like the next three it keeps its dimensions, one value per copy.
 
-    Halves are added over the registers' axis, wherever they lie: more room, which adds zeros, leaves the bits alone.
+    Halves are added, first over the registers' axis, wherever they lie: neither more room, which adds zeros, nor the
+    layout that the compiler chooses, which is another one where labels order the completions, changes the bits.
     """
     for _ in tl.static_range(12):
         if values.shape[0] > 1:
             halves = tl.reshape(values, [2, values.shape[0] // 2, values.shape[1], values.shape[2]])
             values = tl.sum(halves, 0)
-    return tl.sum(values, 2, keep_dims=True)
+    for _ in tl.static_range(5):
+        halves = tl.reshape(values, [1, values.shape[1], 2, values.shape[2] // 2])
+        values = tl.sum(halves, 2)
+    return values
+
+
+@triton.jit
+def number_of(member):
+    """How many there are."""
+    return tl.sum(tl.sum(member.to(tl.int32), 0, keep_dims=True), 2, keep_dims=True)
 
 
 @triton.jit
@@ -49,7 +59,7 @@ def deviation_of(apart, member, count, CORRECTION: tl.constexpr):
 @triton.jit
 def mean_and_deviation(values, member, CORRECTION: tl.constexpr):
     """Mean and standard deviation over the members, two passes; 0 where there are too few of them."""
-    count = total(member.to(tl.float32))
+    count = number_of(member).to(tl.float32)
     mean = tl.div_rn(total(tl.where(member, values, 0.0)), tl.maximum(count, 1.0))
     return mean, deviation_of(values - mean, member, count, CORRECTION)
 

@@ -101,7 +101,8 @@ def dot_products(
             left = parts_of(row_i, inside_i, start, dim, BLOCK_DIM)
             right = left if other is None else parts_of(row_j, inside_j, start, dim, BLOCK_DIM)
             partial = tl.dot(left, tl.permute(right, [0, 2, 1]), partial, input_precision="ieee")
-        return tl.sum(partial, 0)
+        # Halves, so that the order is the same however many warps the parts lie in.
+        return tl.sum(tl.sum(tl.reshape(partial, [2, PARTS // 2, TILE, TILE]), 0), 0)
     else:
         dots = tl.zeros([TILE, TILE], tl.float32)
         for start in range(0, dim, BLOCK_DIM):
@@ -227,7 +228,7 @@ def bring_near(rows, factors, size, MEMBERS: tl.constexpr, STRIDE: tl.constexpr)
     For a compiler to keep the loads they have to lead to something: to maxima, stored in the place of the factors,
     which nobody needs any more.
     """
-    HEIGHT: tl.constexpr = 1024 // MEMBERS
+    HEIGHT: tl.constexpr = 4096 // MEMBERS  # rows at a time
     most = tl.zeros([HEIGHT, MEMBERS], tl.float32)
     column = tl.arange(0, MEMBERS)[None, :]
     for at in range(0, size, HEIGHT):

@@ -80,8 +80,8 @@ RAGGED = {
 }
 
 
-#: Of 16-bit calls with so many groups that programs share the schedulers of their multiprocessor: there each warp's copy
-#: of the picks takes issue slots from others. Sums have the same order.
+#: Groups from which several programs share each scheduler of their multiprocessor, on the largest device too, so that
+#: every copy of the picks takes another program's issue slots. In 16 bits fewer warps add up in the same order.
 MANY_GROUPS = 256
 OF_MANY_GROUPS = {
     16: CONFIGURATIONS[16, 2]._replace(block_dim=256, num_warps=1),

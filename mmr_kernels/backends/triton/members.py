@@ -18,17 +18,13 @@ LARGEST = tl.constexpr(3.4028234663852886e38)  # of float32: what lies beyond is
 def total(values):
     """Sum over the members; like the next three it keeps its dimensions, one value per copy.
 
-    Halves are added, first over the registers' axis, wherever they lie: neither more room, which adds zeros, nor the
-    layout that the compiler chooses, which is another one where labels order the completions, changes the bits.
+    Halves are added over the registers' axis, wherever they lie: more room, which adds zeros, leaves the bits alone.
     """
     for _ in tl.static_range(12):
         if values.shape[0] > 1:
             halves = tl.reshape(values, [2, values.shape[0] // 2, values.shape[1], values.shape[2]])
             values = tl.sum(halves, 0)
-    for _ in tl.static_range(5):
-        halves = tl.reshape(values, [1, values.shape[1], 2, values.shape[2] // 2])
-        values = tl.sum(halves, 2)
-    return values
+    return tl.sum(values, 2, keep_dims=True)
 
 
 @triton.jit

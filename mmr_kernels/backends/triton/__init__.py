@@ -28,6 +28,8 @@ LARGEST_TOGETHER = 128
 LARGEST_PART = 1024
 #: Products may be added unrounded; said here, because Triton's default is about to change, and with it the bits.
 FUSED = ("enable_fp_fusion", True)
+#: As many as a thread can have: without a limit ptxas stops at 96 or 128 here and there, and rather spills a few.
+MOST_REGISTERS = ("maxnreg", 255)
 #: Values a program of the second launch of ``scale="batch"`` divides.
 BATCH_BLOCK = 1024
 
@@ -52,9 +54,9 @@ CONFIGURATIONS = {
     (32, 2): Configuration(32, True, 32, 256, 4, 4),
     (32, 4): Configuration(32, True, 32, 64, 8, 4),
     (64, 2): Configuration(64, True, 64, 128, 4, 3),
-    (64, 4): Configuration(64, True, 16, 64, 8, 4),
+    (64, 4): Configuration(64, True, 32, 64, 8, 4),
     (128, 2): Configuration(128, True, 128, 64, 8, 3),
-    (128, 4): Configuration(128, True, 16, 64, 8, 4),
+    (128, 4): Configuration(128, True, 32, 64, 8, 4),
     (256, 2): Configuration(256, True, 64, 64, 8, 3),
     (256, 4): Configuration(256, True, 16, 64, 4, 4),
     (512, 2): Configuration(512, True, 64, 64, 8, 3),
@@ -98,8 +100,8 @@ def configuration(problem: Problem) -> Configuration:
         return OF_MANY_GROUPS[members]
     if is_ragged(problem) and members > 32:
         return RAGGED[width, row.alone]._replace(members=members, alone=row.alone)
-    if problem.options.method == "dpp" and members > 64:
-        return row._replace(tile=64, num_stages=3)  # a larger tile and the matrix don't fit in registers together
+    if problem.options.method == "dpp" and members > 32:  # a larger tile and the matrix don't fit in registers together
+        return row._replace(tile=min(row.tile, 64), num_stages=3) if width == 2 else row._replace(tile=16)
     return row
 
 
@@ -322,7 +324,9 @@ def launch_arguments(
         _step_along_dim(problem, block_dim),
     )
     options: tuple[tuple[str, object], ...] = (("num_warps", num_warps), ("num_stages", num_stages), FUSED)
-    if amd and is_ragged(problem):  # of the two that its matrix instructions have, one shape for all tiles
+    if not amd:
+        options += (MOST_REGISTERS,)
+    elif is_ragged(problem):  # of the two that its matrix instructions have, one shape for all tiles
         options += (("matrix_instr_nonkdim", 16),)
     return arguments, constants, options
 

@@ -229,7 +229,7 @@ def mmr_kernel(
     # Every copy computes all, the first one stores.
     stores = inside & (tl.arange(0, COPIES)[None, :, None] == 0)
     # On their way while the product is formed, where there are registers to keep them.
-    EARLY: tl.constexpr = ON_CHIP or TILE == MEMBERS
+    EARLY: tl.constexpr = ON_CHIP and group_offsets is None
     if EARLY:
         index, r, member = rewards_of_scope(rewards, valid, member_order, first, place, size, ON_CHIP)
     block, rows, factors = None, None, None
@@ -268,6 +268,11 @@ def mmr_kernel(
             r, member, rewards, valid, labels, group_of, counts, sharpness, first, member_order, index, place, size,
             block, similarity, rows, COUNT, SIGNAL, WHOLE_SHARPNESS, ON_CHIP, AT_ONCE, TILE, MEMBERS, STRIDE,
         )  # fmt: skip
+        if MEMBERS > LARGEST_PART:
+            # Read again, as indices below, for there is no room to keep them; but for the barrier they would be kept.
+            tl.debug_barrier()
+            index, r, member = rewards_of_scope(rewards, valid, member_order, first, place, size, ON_CHIP)
+            new = r
     if METHOD == "mmr":
         lam_here = scope_lambda(
             r, member, lam if lam is None else lam + scope * lam_stride, lam_value, temperature, diversity, LAM_MODE
@@ -290,7 +295,7 @@ def mmr_kernel(
             new = partitioned(r, member, n)
         else:
             tl.static_assert(METHOD == "share" or METHOD == "unique", "a method that this kernel lacks")
-    if MEMBERS > LARGEST_PART:  # read again: there is no room to keep them
+    if MEMBERS > LARGEST_PART:
         index = completions(first, place, size, member_order)
     if selection_rank is not None:
         tl.store(selection_rank + index, tl.maximum(rank, -1).to(tl.int64), mask=stores)

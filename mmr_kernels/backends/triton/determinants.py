@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from mmr_kernels.backends.triton.members import completions, rewards_of
-from mmr_kernels.backends.triton.similarity import given
+from mmr_kernels.backends.triton.similarity import given, given_in_registers
 
 QUALITY_SCALE = tl.constexpr(8.0)
 
@@ -27,7 +27,8 @@ def determinant_gain(
         i, j = tl.arange(0, block.shape[0])[:, None, None], place
         matrix = block
         if similarity is not None:
-            matrix = 0.5 * (matrix + given(similarity, i, j, size, (i < size) & (j < size)))
+            mirrored = given_in_registers(similarity, size, MEMBERS, COPIES, block.shape[0], True)
+            matrix = 0.5 * (matrix + mirrored)
     else:
         i, j = tl.arange(0, MEMBERS)[:, None, None], tl.arange(0, MEMBERS)[None, None, :]
         if similarity is None:

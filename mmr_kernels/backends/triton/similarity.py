@@ -286,7 +286,17 @@ def similarities_in_registers(
         repeated = tl.broadcast_to(values[:, None, None, :], [TILE, COPIES, MEMBERS // TILE, TILE])
         return tl.reshape(repeated, [TILE, COPIES, MEMBERS])
     else:
-        # Loaded flat: of three axes the lanes would get the contiguous one, j, and each row would have to cross them.
-        at = tl.arange(0, TILE * COPIES * MEMBERS)
-        i, j = at % MEMBERS, at // (COPIES * MEMBERS)
-        return tl.reshape(given(similarity, i, j, size, (i < size) & (j < size)), [TILE, COPIES, MEMBERS])
+        return given_in_registers(similarity, size, MEMBERS, COPIES, TILE, False)
+
+
+@triton.jit
+def given_in_registers(
+    similarity, size, MEMBERS: tl.constexpr, COPIES: tl.constexpr, TILE: tl.constexpr, MIRRORED: tl.constexpr
+):  # fmt: skip
+    """[j, copy, i]: similarity of member i to member j as the caller gave it; MIRRORED, of j to i."""
+    # Loaded flat: of three axes the lanes would get the contiguous one, j, and each row would have to cross them; or
+    # the warps the first one, and a copy would lie in all of them.
+    at = tl.arange(0, TILE * COPIES * MEMBERS)
+    i, j = at % MEMBERS, at // (COPIES * MEMBERS)
+    of, to = (j, i) if MIRRORED else (i, j)
+    return tl.reshape(given(similarity, of, to, size, (i < size) & (j < size)), [TILE, COPIES, MEMBERS])

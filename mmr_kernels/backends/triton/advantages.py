@@ -133,13 +133,21 @@ def shared_out(centred, member, n, exponent):
 
 
 @triton.jit
+def differ(r, member):
+    """Whether a group's rewards are not all equal, up to rounding."""
+    least, most = lowest(tl.where(member, r, float("inf"))), highest(tl.where(member, r, float("-inf")))
+    return most - least > tl.maximum(tl.maximum(tl.abs(least), tl.abs(most)), 1.0) * EQUALITY_GUARD
+
+
+@triton.jit
 def group_advantages(
-    new, r, member, n, strength, diversity, eps,
+    new, rewards_differ, member, n, strength, diversity, eps,
     METHOD: tl.constexpr, SCALE: tl.constexpr, DEGENERATE: tl.constexpr,
 ):  # fmt: skip
     """Advantages of one group, 0 for a completion or a group that gets none.
 
-    With ``scale="batch"`` not divided yet, and NaN for 0: ``divide_by_batch_deviation`` divides, and puts 0 for NaN.
+    ``rewards_differ`` is read where ``DEGENERATE`` is "zero". With ``scale="batch"`` not divided yet, and NaN for 0:
+    ``divide_by_batch_deviation`` divides, and puts 0 for NaN.
     """
     mean, deviation = mean_and_deviation(new, member, 1)
     # Rounding may not move the mean past all values: of equal ones it is their value, and each advantage 0.
@@ -159,9 +167,7 @@ def group_advantages(
         tl.static_assert(SCALE == "batch" or SCALE == "none", "a scale that this kernel lacks")
     gets_one = member & (number_of(member) > 1)
     if DEGENERATE == "zero":
-        least, most = lowest(tl.where(member, r, float("inf"))), highest(tl.where(member, r, float("-inf")))
-        spread = most - least > tl.maximum(tl.maximum(tl.abs(least), tl.abs(most)), 1.0) * EQUALITY_GUARD
-        gets_one = gets_one & spread
+        gets_one = gets_one & rewards_differ
     else:
         tl.static_assert(DEGENERATE == "reweight", "a degenerate that this kernel lacks")
     blank: tl.constexpr = float("nan") if SCALE == "batch" else 0.0
@@ -257,6 +263,7 @@ def mmr_kernel(
         index, r, member = rewards_of_scope(rewards, valid, member_order, first, place, size, ON_CHIP)
     if dial is not None:
         diversity = tl.load(dial + scope * dial_stride)
+    rewards_differ = differ(r, member)  # here, so that r need not be kept
     new = r
     rank = tl.full(r.shape, ABSENT, tl.int32)
     nearest = tl.zeros_like(r)
@@ -310,7 +317,9 @@ def mmr_kernel(
     if counts is not None:
         tl.store(counts + index, n, mask=stores)
     if advantages is not None:
-        advantage = group_advantages(new, r, member, n, strength, diversity, eps, METHOD, SCALE, DEGENERATE)
+        advantage = group_advantages(
+            new, rewards_differ, member, n, strength, diversity, eps, METHOD, SCALE, DEGENERATE
+        )
         tl.store(advantages + index, advantage, mask=stores)
 
 
@@ -332,7 +341,9 @@ def advantages_kernel(
     n = r if counts is None else tl.load(counts + index, mask=inside, other=1.0)
     if dial is not None:
         diversity = tl.load(dial)
-    advantage = group_advantages(new, r, member, n, strength, diversity, eps, METHOD, SCALE, DEGENERATE)
+    advantage = group_advantages(
+        new, differ(r, member), member, n, strength, diversity, eps, METHOD, SCALE, DEGENERATE
+    )  # fmt: skip
     tl.store(advantages + index, advantage, mask=inside)
 
 

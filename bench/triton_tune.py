@@ -1,4 +1,4 @@
-"""``python -m bench.triton_tune``: looks for better rows of ``backends.triton.CONFIGURATIONS`` and prints them.
+"""``python -m bench.triton_tune``: looks for better rows of ``backends.triton.configurations`` and prints them.
 
 Needs a GPU; has not run on one yet. Times are ``mmr-kernels bench``'s: the device's, by graph replay.
 """
@@ -14,6 +14,7 @@ import typer
 
 from mmr_kernels import mmr_advantages
 from mmr_kernels.backends import this_host, triton
+from mmr_kernels.backends.triton import configurations
 from mmr_kernels.bench.cases import Case, Inputs, make_inputs
 from mmr_kernels.bench.gpu import captured, device_clock
 from mmr_kernels.bench.measure import Call, interleaved
@@ -26,7 +27,7 @@ def call(inputs: Inputs) -> Call:
 
 def tune(groups: int, dim: int, seconds: float) -> None:
     """Every row against its neighbours; prints those that were beaten by a tenth or more."""
-    for (members, width), row in list(triton.CONFIGURATIONS.items()):
+    for (members, width), row in list(configurations.CONFIGURATIONS.items()):
         if members > 512:
             continue
         inputs = make_inputs(Case(groups, members, dim, "bfloat16" if width == 2 else "float32"), "cuda")
@@ -36,13 +37,13 @@ def tune(groups: int, dim: int, seconds: float) -> None:
             if block < 16:
                 continue
             candidate = row._replace(block_dim=block, num_warps=warp, num_stages=stages)
-            triton.CONFIGURATIONS[members, width] = candidate
+            configurations.CONFIGURATIONS[members, width] = candidate
             try:
                 samples = interleaved({"call": captured(call, inputs)}, seconds, device_clock)
                 times[candidate] = statistics.median(samples["call"])
             except RuntimeError as error:  # more shared memory than the device has
                 print(f"# {candidate}: {error}", file=sys.stderr)
-        triton.CONFIGURATIONS[members, width] = row
+        configurations.CONFIGURATIONS[members, width] = row
         best = min(times, key=times.__getitem__)
         if row not in times or times[best] < 0.9 * times[row]:
             print(

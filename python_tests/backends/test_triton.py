@@ -11,6 +11,7 @@ import torch
 
 from mmr_kernels import backends
 from mmr_kernels.backends import Host, machine_reasons, resolve, triton
+from mmr_kernels.backends.triton import configurations
 from mmr_kernels.options import Options
 from mmr_kernels.problem import Problem
 
@@ -98,7 +99,7 @@ def test_every_size_has_a_configuration() -> None:
     for size in (1, 2, 8, 17, 32, 33, 100, 129, 500, 1024, 1025, 4096):
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             call = problem("cuda:0", 1, size)._replace(embeddings=OnDevice("cuda:0", 1, size, 8, dtype=dtype))
-            row = triton.configuration(call)
+            row = configurations.configuration(call)
             assert row.members >= size
             assert row.members % row.tile == 0
 
@@ -108,7 +109,7 @@ def test_a_ragged_group_is_cut_alike_in_every_call() -> None:
     for dtype, tile in ((torch.bfloat16, 32), (torch.float32, 16)):
         for bound in (1, 16, 20, 40, 700, 4096):
             call = problem("cuda:0", 1, 4096, ragged=True)._replace(max_group_size=bound)
-            row = triton.configuration(call._replace(embeddings=OnDevice("cuda:0", 4096, 8, dtype=dtype)))
+            row = configurations.configuration(call._replace(embeddings=OnDevice("cuda:0", 4096, 8, dtype=dtype)))
             # On tensor cores each part takes units of 16 dimensions in turn, however many a step has.
             assert row.block_dim % 64 == 0 if dtype is torch.bfloat16 else row.block_dim == 64
             assert row.members >= bound

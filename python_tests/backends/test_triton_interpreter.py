@@ -16,6 +16,7 @@ import torch
 
 from mmr_kernels import mmr_advantages
 from mmr_kernels.backends import this_host, triton
+from mmr_kernels.backends.triton import configurations
 from mmr_kernels.options import Options, completed
 from mmr_kernels.problem import MMRResult, Problem, allocate_outputs
 
@@ -92,7 +93,7 @@ def test_each_embedding_is_read_once_per_tile_and_each_output_written_once(
     triton.run(call)
     assert call.embeddings is not None
     # One tile holds all; but in float32 beyond 32 members, where each tile meets all others.
-    row = triton.configuration(call)
+    row = configurations.configuration(call)
     assert set(traffic.of(traffic.loads, call.embeddings)) == {1 if row.tile >= size else -(-size // row.tile)}
     assert row.tile >= size or (dtype is torch.float32 and size > 32)
     for output in filled(outputs):
@@ -110,7 +111,7 @@ def test_each_embedding_is_read_once_per_tile_and_each_output_written_once(
         assert set(written) <= {0, 1, 2}
         assert not traffic.loads
         assert not traffic.stores
-        members, copies = triton.configuration(call).members, max(read)
+        members, copies = configurations.configuration(call).members, max(read)
         assert sum(written) <= 2 * size * (members + 2)
         assert sum(read) <= (copies * 2 + 1) * size * (members + 4)
 
@@ -185,7 +186,7 @@ def test_wrong_offsets_stay_in_bounds(monkeypatch: pytest.MonkeyPatch, offsets: 
 
 def test_similarities_formed_apart_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a launch per kind of tile, over all multiprocessors."""
-    monkeypatch.setitem(triton.CONFIGURATIONS, (64, 4), triton.CONFIGURATIONS[64, 4]._replace(tile=16))
+    monkeypatch.setitem(configurations.CONFIGURATIONS, (64, 4), configurations.CONFIGURATIONS[64, 4]._replace(tile=16))
     call = problem(2, 37)
     together = triton.run(call)
     monkeypatch.setattr(triton, "LARGEST_TOGETHER", 32)

@@ -25,7 +25,7 @@ from tools.gpu_check.phase import Place, Save, together
 from tools.gpu_check.summary import change_table, timing_table
 
 #: The first run, and the one that docs and README quote.
-BEFORE, RESULTS = (ROOT / "docs" / "figures" / "gpu" / f"h200-{commit}.json" for commit in ("6defdfe", "c682c9e"))
+BEFORE, RESULTS = (ROOT / "docs" / "figures" / "gpu" / f"{run}.json" for run in ("h200-c682c9e", "h100-fdd341e"))
 REASON = this_host().emulator
 
 
@@ -173,4 +173,4 @@ def test_the_readme_quotes_the_results() -> None:
 def test_results_have_one_row_per_line(path: Path) -> None:
     text = path.read_text()
     assert text == record._text(json.loads(text)) + "\n"
-    assert text.count("\n") < 150
+    assert text.count("\n") < 200

@@ -1,6 +1,6 @@
 """The results as tables: on the screen, and of committed files, the earlier one first, as the Markdown of docs/gpu.md.
 
-python3 -m tools.gpu_check.summary docs/figures/gpu/h200-6defdfe.json docs/figures/gpu/h200-c682c9e.json
+python3 -m tools.gpu_check.summary docs/figures/gpu/h200-c682c9e.json docs/figures/gpu/h100-fdd341e.json
 """
 
 from __future__ import annotations

@@ -78,9 +78,11 @@ def test_a_pick_waits_for_no_other_warp_and_shuffles_nothing(rows: list[Row]) ->
 
 
 def test_rows_that_a_pick_loads_have_room_in_the_l1(rows: list[Row]) -> None:
-    """A kernel of more shared memory than this is given as much of the common room as there is."""
+    """A kernel of more shared memory than this is given as much of the common room as there is. On 10.0 it is 16 bytes
+    more, for a barrier of tensor memory.
+    """
     for row in rows:
-        if 32 < row["members"] <= 128 and row["target"] != "gfx942":
+        if 32 < row["members"] <= 128 and row["target"] not in ("gfx942", "sm_100"):
             assert row["shared"] <= 48 * 1024, row
 
 
@@ -136,6 +138,8 @@ def test_the_report_is_of_this_kernel(compiled_here: list[Row]) -> None:
     [
         {"outputs": "details", "match_scale": True, "first_pick": "score", "degenerate": "zero"},
         {"outputs": "details", "method": "smi", "scope": "batch", "scale": "batch", "normalize": False},
+        {"float32": True, "outputs": "details", "match_scale": True, "first_pick": "score"},
+        {"float32": True, "method": "dpp"},
         {"method": "none", "embeddings": None, "scale": "batch"},
         {"ragged": True, "outputs": "details", "lam_mode": "tensor"},
         {"ragged": True, "scope": "batch", "lam_mode": "relative_std", "outputs": "advantages"},
@@ -161,7 +165,7 @@ def test_every_option_compiles(size: int, options: dict[str, Any]) -> None:
 
     options, groups = dict(options), 4
     one_warp = size <= 32 and "scope" not in options
-    call = problem(size, torch.float16, groups)
+    call = problem(size, torch.float32 if options.pop("float32", False) else torch.float16, groups)
     if options.pop("ragged", False):
         count = groups * size
         call = call._replace(

@@ -235,7 +235,7 @@ def mmr_kernel(
     # Every copy computes all, the first one stores.
     stores = inside & (tl.arange(0, COPIES)[None, :, None] == 0)
     # On their way while the product is formed, where there are registers to keep them.
-    EARLY: tl.constexpr = ON_CHIP and group_offsets is None
+    EARLY: tl.constexpr = ON_CHIP
     if EARLY:
         index, r, member = rewards_of_scope(rewards, valid, member_order, first, place, size, ON_CHIP)
     block, rows, factors = None, None, None

@@ -30,7 +30,10 @@ def total(values):
 @triton.jit
 def number_of(member):
     """How many there are."""
-    return tl.sum(tl.sum(member.to(tl.int32), 0, keep_dims=True), 2, keep_dims=True)
+    ones = member.to(tl.int32)
+    if ones.shape[0] > 1:  # or Triton 3.6 makes each pick of labelled groups in four layouts
+        ones = tl.sum(ones, 0, keep_dims=True)
+    return tl.sum(ones, 2, keep_dims=True)
 
 
 @triton.jit

@@ -112,11 +112,11 @@ Plan plan_of(const Problem &p, const Room &room) {
         plan.room_words = static_cast<int>(words);
     }
     if (plan.largest > room.members) {
-        plan.state = 3 * n;
+        plan.state = 3 * state_stride(p);
         const bool in_place = p.method == Method::dpp;  // works on S itself, so it is there
         const int64_t budget = plan.largest < n ? MMR_KNOWN_BUDGET : MMR_SIMILARITY_BUDGET;
         const bool all_fit = in_place || !ragged || n * plan.largest <= budget;
-        plan.capacity = !p.needs_similarity() ? 0 : all_fit ? plan.largest : budget / n;
+        plan.capacity = !p.needs_similarity() ? 0 : all_fit ? padded(plan.largest) : budget / n / 4 * 4;
         const int64_t side = (n + tile_side - 1) / tile_side, square = plan.capacity * plan.capacity;
         if (p.batch_scope()) {
             plan.similarity = square;

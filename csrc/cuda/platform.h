@@ -2,6 +2,7 @@
 // the same names come from the emulator (csrc/emulator), where every access and every barrier is checked.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #ifdef __CUDACC__
 
@@ -65,8 +66,14 @@ struct Global {
     MMR_DEVICE T load(int64_t i) const { return data[i]; }
     MMR_DEVICE void store(int64_t i, T value) const { data[i] = value; }
     template <class Vector>
-    MMR_DEVICE Vector load16(int64_t i) const {  // for what no kernel writes
-        return __ldg(reinterpret_cast<const Vector *>(data + i));
+    MMR_DEVICE Vector load16(int64_t i) const {
+        if constexpr (std::is_const_v<T>) return __ldg(reinterpret_cast<const Vector *>(data + i));  // no kernel writes it
+        __builtin_assume(__isGlobal(data + i));
+        return *reinterpret_cast<const Vector *>(data + i);
+    }
+    template <class Vector>
+    MMR_DEVICE void store16(int64_t i, Vector value) const {
+        *reinterpret_cast<Vector *>(data + i) = value;
     }
 };
 

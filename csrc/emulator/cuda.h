@@ -42,6 +42,9 @@ struct float2 {
 struct float4 {
     float x, y, z, w;
 };
+struct uint4 {
+    uint32_t x, y, z, w;
+};
 
 template <class T>
 void start_copy(const Shared<float> &to, int i, const Global<const T> &from, int64_t k) {

@@ -82,10 +82,9 @@ struct Rounds {
         MMR_DEVICE int operator[](int k) const { return static_cast<int>((&four[k / 4].x)[k % 4]); }
     };
 
-    // The keys of the members i, …, i + 3; 0 of those that are picked, take no part, or are beyond the last.
-    MMR_DEVICE void keys_of(int i, const float4 &near, const float4 &weighted, Key (&keys)[4]) const {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) keys[k] = key_of(fmaf(lam - 1, (&near.x)[k], (&weighted.x)[k]), i + k);
+    // Of the k-th of four members.
+    MMR_DEVICE float score(const float4 &near, const float4 &weighted, int k) const {
+        return fmaf(lam - 1, (&near.x)[k], (&weighted.x)[k]);
     }
 
     MMR_DEVICE void run() const {
@@ -147,10 +146,8 @@ struct Rounds {
                 for (int k = 0; k < 4 * together; ++k) (&near.x)[k % 4] = fmaxf((&near.x)[k % 4], (&of_pick[k / 4].x)[k % 4]);
             }
             scope.nearest.store16(i, near);
-            Key keys[4];
-            keys_of(i, near, weighted, keys);
 #pragma unroll
-            for (const Key key : keys) own = key > own ? key : own;
+            for (int k = 0; k < 4; ++k) own = max(own, key_of(score(near, weighted, k), i + k));
         }
         return own;
     }
@@ -187,17 +184,23 @@ struct Rounds {
         for (int wanted = usual;; wanted /= 2) {
             const Key least = !scope.stored || wanted == 0 ? best_of(own) : left <= most ? 1 : threshold(own, wanted);
             best_other = 0;
-#pragma unroll 4
-            for (int i = 4 * thread_index(); i < scope.count; i += 4 * block_threads) {
-                Key keys[4];
-                keys_of(i, scope.nearest.template load16<float4>(i), scope.weighted.template load16<float4>(i), keys);
+            for (int first = 4 * thread_index(); first < scope.count; first += 16 * block_threads) {
+                float4 near[4], weighted[4];  // read together
+                const auto member = [&](int four) { return first + four * 4 * block_threads; };
 #pragma unroll
-                for (int k = 0; k < 4; ++k) {
-                    if (keys[k] < least) {
-                        best_other = max(best_other, keys[k]);
+                for (int four = 0; four < 4; ++four) {
+                    const bool there = member(four) < scope.count;
+                    near[four] = there ? scope.nearest.template load16<float4>(member(four)) : float4{};
+                    weighted[four] = there ? scope.weighted.template load16<float4>(member(four)) : float4{-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+                }
+#pragma unroll
+                for (int i = 0; i < 16; ++i) {
+                    const Key key = key_of(score(near[i / 4], weighted[i / 4], i % 4), member(i / 4) + i % 4);
+                    if (key < least) {
+                        best_other = max(best_other, key);
                     } else {
                         const uint32_t place = how_many.add(0, 1);
-                        if (place < most) found.store(static_cast<int>(place), static_cast<uint32_t>(i + k));
+                        if (place < most) found.store(static_cast<int>(place), static_cast<uint32_t>(index_of(key)));
                     }
                 }
             }
@@ -277,7 +280,7 @@ struct Rounds {
     MMR_DEVICE void pick(Candidates &own, int at_most, Key best_other) const {
         const int32_t other = static_cast<int32_t>(static_cast<uint32_t>(best_other >> 32) - 0x80000000u);
         float score[P];
-        int tied = 0;  // the place of the first candidate that comes after the best of the others
+        int tied = -1;  // before the place of the first candidate that comes after the best of the others
 #pragma unroll
         for (int k = 0; k < P; ++k) {
             score[k] = fmaf(lam - 1, own.nearest[k], own.weighted[k]);
@@ -285,7 +288,7 @@ struct Rounds {
         }
         const int more = pick_greedily<P>(
             lam - 1, score, own.weighted, own.nearest, at_most, 4 * most,
-            [&](int32_t best, int place) { return place >= (best < other ? 0 : best == other ? tied : INT32_MAX); },
+            [&](int32_t best) { return best < other ? -1 : best == other ? tied : INT32_MAX; },
             [&](int place, float(&of_pick)[P]) {
                 const float2 both = block.load16_after<float2>(member<P>(0), place);
                 of_pick[0] = both.x;

@@ -19,10 +19,11 @@ struct LargeScope {
     int64_t scope;
     Range range;
     int count;
-    bool stored;                        // all of S, S_ij in row j
+    bool stored;                        // all of S
     Global<float> weighted, nearest;    // weighted: lam r of those left, -inf once picked
-    Global<float> column, similarity;   // similarity: S, or the column that was formed last
-    int stride;                         // of its rows; S has at most 2^27 elements
+    Global<float> similarity, column;   // S in scratch, or the column that was formed last
+    Global<float> rows;                 // whichever it is: S_ij in row j
+    int stride;                         // from row to row; S has at most 2^27 elements
 
     MMR_DEVICE LargeScope(const Problem &p, const Work &work, const Buffers &buffers, const Shared<float> &memory,
                           const Shared<float> &notes, int64_t scope, const Range &range)
@@ -31,10 +32,10 @@ struct LargeScope {
           stored(range.count <= work.capacity),
           weighted(state_of(p, work, scope, range, 0)),
           nearest(state_of(p, work, scope, range, 1)),
+          similarity(work.similarity ? work.similarity + place_of_similarity() : nullptr, range.count * padded(range.count),
+                     "scratch"),
           column(state_of(p, work, scope, range, 2)),
-          similarity(stored ? Global<float>(work.similarity + place_of_similarity(), range.count * padded(range.count),
-                                            "scratch")
-                            : column),
+          rows(stored ? similarity : column),
           stride(stored ? static_cast<int>(padded(range.count)) : 0) {}
 
     MMR_DEVICE int64_t place_of_similarity() const {
@@ -51,10 +52,10 @@ struct LargeScope {
         else form_tile(Embeddings<Element>(p, work.aligned), memory, notes, range, p.normalize, Tile(tile), similarity);
     }
     MMR_DEVICE float similarity_to(int i, int j) const {
-        return similarity.load(j * stride + i);
+        return rows.load(j * stride + i);
     }
     MMR_DEVICE float4 similarities_to(int i, int j) const {  // of i, …, i + 3
-        return similarity.template load16<float4>(j * stride + i);
+        return rows.template load16<float4>(j * stride + i);
     }
     MMR_DEVICE void prepare_column(int64_t j) const {
         if (stored) return;

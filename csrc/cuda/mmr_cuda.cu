@@ -47,14 +47,14 @@ MMR_DEVICE_CALL bool large_scope(const Problem &p, const Work &work, int64_t sco
     MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
-    const LargeScope<Element> whole(p, work, buffers, memory, notes, scope, range);
-    if (whole.needs_square()) {
+    const auto made = [&] { return LargeScope<Element>(p, work, buffers, memory, notes, scope, range); };
+    if (const auto whole = made(); whole.needs_square()) {
         const int first = p.batch_scope() ? static_cast<int>(blockIdx.x) : 0;
         const int step = p.batch_scope() ? static_cast<int>(gridDim.x) : 1;
         for (int tile = first; tile < whole.tiles(); tile += step) whole.form(tile);
         if (p.batch_scope() && !is_last_block(work.finished_blocks, notes)) return false;
     }
-    whole.reweight();
+    made().reweight();  // made anew, or what tiles don't need would hold registers meanwhile
     if (advantages && warp_index() == 0) group_advantages(p, buffers, range, scope, 0);
     return true;
 }

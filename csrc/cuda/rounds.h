@@ -1,6 +1,6 @@
 // The greedy loop of section 4 of docs/contract.md over a scope of any size, in rounds, by the whole block.
 //
-// Scores only fall as more is picked. So a round takes the best of those left, some 48, as candidates; one warp picks among
+// Scores only fall as more is picked. So a round takes the best of those left, some 54, as candidates; one warp picks among
 // them, with their part of S in shared memory, for as long as the best of them is ahead of the best that the round left
 // out; then all that are left are brought up to date, for all picks of the round at once. Order and bits are those of the
 // greedy loop, whoever the candidates are: fmaf rounds monotonically, and a maximum doesn't ask in which order it is taken.
@@ -51,7 +51,7 @@ MMR_DEVICE Key block_largest(Key own, const Shared<float> &notes) {
 template <class Scope>
 struct Rounds {
     static constexpr int most = 64;      // candidates of a round
-    static constexpr int usual = 48;     // threads whose best are to be among them
+    static constexpr int usual = 56;     // threads whose best are to be among them
     static constexpr int together = 16;  // loads that a thread has under way
     static constexpr int P = most / 32;
     const Scope &scope;
@@ -152,7 +152,7 @@ struct Rounds {
         return own;
     }
 
-    // A key that some threads' best reach, at most `wanted` and at least three quarters as many; fewer where threads with
+    // A key that some threads' best reach, at most `wanted` and at least seven eighths as many; fewer where threads with
     // members left are few, for each of these has several among the best.
     MMR_DEVICE Key threshold(Key own, int wanted) const {
         const uint32_t score = static_cast<uint32_t>(own >> 32), of_warp = warp_max(score), least = warp_min(own ? score : ~0u);
@@ -173,7 +173,7 @@ struct Rounds {
             const Key middle = low + (high - low) / 2;
             const int reach = __syncthreads_count(own >= middle);
             if (reach > wanted) low = middle;
-            else if (4 * reach < 3 * wanted) high = middle;
+            else if (8 * reach < 7 * wanted) high = middle;
             else return middle;
         }
     }
@@ -181,7 +181,7 @@ struct Rounds {
     // The candidates, ascending; their number, and the best of the others. Where S isn't stored the best alone: there is
     // one column at a time, and a threshold that one thread reaches lets several of its members in.
     MMR_DEVICE int choose(Key own, int left, Key &best_other) const {
-        for (int wanted = usual;; wanted /= 2) {
+        for (int wanted = usual;; wanted = wanted * 3 / 4) {
             const Key least = !scope.stored || wanted == 0 ? best_of(own) : left <= most ? 1 : threshold(own, wanted);
             best_other = 0;
             for (int first = 4 * thread_index(); first < scope.count; first += 16 * block_threads) {

@@ -292,7 +292,8 @@ def test_equal_rows_are_equally_similar_wherever_they_stand(emulator: Any, dtype
 
 
 @pytest.mark.parametrize(
-    ("bound", "words"), [(32, 0), (128, 0), (198, 3 * 248 + 240 * 200), (240, 3 * 248 + 240 * 240), (0, 3 * 248 + 240 * 240)]
+    ("bound", "words"),
+    [(32, 0), (128, 0), (198, 3 * 248 + 240 * 200), (240, 3 * 248 + 240 * 240), (0, 3 * 248 + 240 * 240)],
 )
 def test_scratch_follows_the_bound(bound: int, words: int) -> None:
     rewards, embeddings = (tensor.squeeze(0) for tensor in rollouts(1, 240, 8))

@@ -65,10 +65,12 @@ struct Rounds {
     Shared<uint32_t> of_threads, of_others;  // what each warp notes of its threads' best, and of those left out
 
     MMR_DEVICE Rounds(const Scope &scope, float lam, int valid)
-        : scope(scope), lam(lam), valid(valid), block(scope.memory), found(scope.notes.from(most_small).template as<uint32_t>()),
-          candidates(found.from(most)), picks(found.from(2 * most)), scores(scope.notes.from(most_small + 3 * most)),
-          nears(scores.from(most)), how_many(found.from(5 * most)),
-          of_threads(scope.notes.from(2 * block_warps).template as<uint32_t>()), of_others(of_threads.from(2 * block_warps)) {
+        : scope(scope), lam(lam), valid(valid), block(scope.memory),
+          found(scope.notes.from(most_small).template as<uint32_t>()), candidates(found.from(most)),
+          picks(found.from(2 * most)), scores(scope.notes.from(most_small + 3 * most)), nears(scores.from(most)),
+          how_many(found.from(5 * most)),
+          of_threads(scope.notes.from(2 * block_warps).template as<uint32_t>()),
+          of_others(of_threads.from(2 * block_warps)) {
         static_assert(most_small + 5 * most + 2 <= note_words && 6 * block_warps <= most_small);
     }
 
@@ -143,7 +145,12 @@ struct Rounds {
 #pragma unroll
                 for (int k = 0; k < together; ++k) of_pick[k] = scope.similarities_to(i, pick[k]);
 #pragma unroll
-                for (int k = 0; k < 4 * together; ++k) (&near.x)[k % 4] = fmaxf((&near.x)[k % 4], (&of_pick[k / 4].x)[k % 4]);
+                for (int k = 0; k < together; ++k) {
+                    near.x = fmaxf(near.x, of_pick[k].x);
+                    near.y = fmaxf(near.y, of_pick[k].y);
+                    near.z = fmaxf(near.z, of_pick[k].z);
+                    near.w = fmaxf(near.w, of_pick[k].w);
+                }
             }
             scope.nearest.store16(i, near);
 #pragma unroll
@@ -155,10 +162,11 @@ struct Rounds {
     // A key that some threads' best reach, at most `wanted` and at least seven eighths as many; fewer where threads with
     // members left are few, for each of these has several among the best.
     MMR_DEVICE Key threshold(Key own, int wanted) const {
-        const uint32_t score = static_cast<uint32_t>(own >> 32), of_warp = warp_max(score), least = warp_min(own ? score : ~0u);
+        const uint32_t score = static_cast<uint32_t>(own >> 32);
+        const uint32_t largest = warp_max(score), smallest = warp_min(own ? score : ~0u);
         if (lane_index() == 0) {
-            of_threads.store(warp_index(), of_warp);
-            of_threads.store(block_warps + warp_index(), least);
+            of_threads.store(warp_index(), largest);
+            of_threads.store(block_warps + warp_index(), smallest);
         }
         const int there = __syncthreads_count(own > 0);
         if (there == 0) return 1;
@@ -184,6 +192,7 @@ struct Rounds {
         for (int wanted = usual;; wanted = wanted * 3 / 4) {
             const Key least = !scope.stored || wanted == 0 ? best_of(own) : left <= most ? 1 : threshold(own, wanted);
             best_other = 0;
+            constexpr float4 nobody{-INFINITY, -INFINITY, -INFINITY, -INFINITY};
             for (int first = 4 * thread_index(); first < scope.count; first += 16 * block_threads) {
                 float4 near[4], weighted[4];  // read together
                 const auto member = [&](int four) { return first + four * 4 * block_threads; };
@@ -191,7 +200,7 @@ struct Rounds {
                 for (int four = 0; four < 4; ++four) {
                     const bool there = member(four) < scope.count;
                     near[four] = there ? scope.nearest.template load16<float4>(member(four)) : float4{};
-                    weighted[four] = there ? scope.weighted.template load16<float4>(member(four)) : float4{-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+                    weighted[four] = there ? scope.weighted.template load16<float4>(member(four)) : nobody;
                 }
 #pragma unroll
                 for (int i = 0; i < 16; ++i) {
@@ -246,11 +255,12 @@ struct Rounds {
         return more;
     }
 
-    // Candidate i by two warps, with sixteen others per thread. What it has with itself is not needed.
+    // Candidate i by four threads, with sixteen others each. What it has with itself is not needed, nor what candidates
+    // beyond the last have, but that is some similarity too, and not what was left in this memory.
     MMR_DEVICE void form_block(int count) const {
         const int i = thread_index() % most, first = thread_index() / most * together;
         static_assert(block_threads / most * together == most);
-        if (i >= count || first >= count) return;
+        if (first >= count) return;
         const int candidate = static_cast<int>(candidates.load(i));
         const Sixteen other(candidates, first);
         float of_other[together];

@@ -24,10 +24,10 @@ MMR_DEVICE int32_t warp_largest(const float (&value)[P], const int (&place)[P], 
 }
 
 // Carbonell & Goldstein 1998: score = λ r - (1 - λ) nearest; `weighted` is λ r of those left, -inf once picked, `weight`
-// λ - 1. Picks until `most` are picked, or the next one's place lies behind last_place(the bits of its score, in order); how many,
-// is returned. The place of the i-th member is i pitch, the byte where its row begins, so that no step multiplies.
-// row(place, of_pick) gives S_ij of this lane's members i and the pick j; take(k, score, step) runs on the lane whose k-th
-// member is picked.
+// λ - 1. Picks until `most` are picked, or the next one's place lies behind last_place(the bits of its score, in order);
+// how many, is returned. The place of the i-th member is i pitch, the byte where its row begins, so that no step
+// multiplies. row(place, of_pick) gives S_ij of this lane's members i and the pick j; take(k, score, step) runs on the
+// lane whose k-th member is picked.
 template <int P, class LastPlace, class Row, class Take>
 MMR_DEVICE int pick_greedily(float weight, float (&score)[P], float (&weighted)[P], float (&nearest)[P], int most, int pitch,
                              LastPlace last_place, Row row, Take take) {

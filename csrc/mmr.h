@@ -145,7 +145,7 @@ struct Problem : Options {
     float *lam_out;                 // (num_scopes)
     float *signal;                  // (num_scopes, 2): T and V of section 7; null where there is nothing to take them from
 
-    int64_t num_scopes() const { return batch_scope() ? 1 : num_groups; }
+    MMR_ANYWHERE int64_t num_scopes() const { return batch_scope() ? 1 : num_groups; }
     MMR_ANYWHERE bool has_signal() const { return signal; }
     MMR_ANYWHERE bool needs_similarity() const {
         return has_signal() || (!of_rewards_alone() && !(counts() && labels));

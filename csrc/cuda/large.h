@@ -9,7 +9,7 @@
 namespace mmr {
 namespace {
 
-// One scope of any size, by one block of which every thread has the members thread, thread + 256, …
+// One scope of any size, by one block.
 template <class Element>
 struct LargeScope {
     const Problem &p;
@@ -19,19 +19,24 @@ struct LargeScope {
     int64_t scope;
     Range range;
     int count;
-    Global<float> weighted, nearest, column, similarity;  // weighted: lam r of those left, -inf once picked
-    bool stored;                                          // S stands in `similarity`, S_ij in row j
+    bool stored;                        // all of S
+    Global<float> weighted, nearest;    // weighted: lam r of those left, -inf once picked
+    Global<float> similarity, column;   // S in scratch, or the column that was formed last
+    Global<float> rows;                 // whichever it is: S_ij in row j
+    int stride;                         // from row to row; S has at most 2^27 elements
 
     MMR_DEVICE LargeScope(const Problem &p, const Work &work, const Buffers &buffers, const Shared<float> &memory,
                           const Shared<float> &notes, int64_t scope, const Range &range)
         : p(p), work(work), buffers(buffers), memory(memory), notes(notes), scope(scope), range(range),
           count(static_cast<int>(range.count)),
-          weighted(work.state + range.begin, range.count, "state"),
-          nearest(work.state + p.num_completions + range.begin, range.count, "state"),
-          column(column_of(p, work, range)),
-          similarity(work.similarity ? work.similarity + place_of_similarity() : nullptr, range.count * range.count,
+          stored(range.count <= work.capacity),
+          weighted(state_of(p, work, scope, range, 0)),
+          nearest(state_of(p, work, scope, range, 1)),
+          similarity(work.similarity ? work.similarity + place_of_similarity() : nullptr, range.count * padded(range.count),
                      "scratch"),
-          stored(range.count <= work.capacity) {}
+          column(state_of(p, work, scope, range, 2)),
+          rows(stored ? similarity : column),
+          stride(stored ? static_cast<int>(padded(range.count)) : 0) {}
 
     MMR_DEVICE int64_t place_of_similarity() const {
         if (p.batch_scope()) return 0;
@@ -46,9 +51,13 @@ struct LargeScope {
         if (p.similarity) take_tile(buffers, memory, scope, count, Tile(tile), similarity);
         else form_tile(Embeddings<Element>(p, work.aligned), memory, notes, range, p.normalize, Tile(tile), similarity);
     }
-    MMR_DEVICE float similarity_to(int64_t i, int64_t j) const {
-        return stored ? similarity.load(j * count + i) : column.load(i);
+    MMR_DEVICE float similarity_to(int i, int j) const {
+        return rows.load(j * stride + i);
     }
+    MMR_DEVICE float4 similarities_to(int i, int j) const {  // of i, …, i + 3
+        return rows.template load16<float4>(j * stride + i);
+    }
+    MMR_DEVICE void prefetch_row(int j) const { prefetch(rows, static_cast<int64_t>(j) * stride, padded(count)); }
     MMR_DEVICE void prepare_column(int64_t j) const {
         if (stored) return;
         form_column<Element>(p, work, scope, j);
@@ -116,7 +125,7 @@ struct LargeScope {
     }
 
     MMR_DEVICE void without_picks(int valid) const {
-        const Determinants<Global<float>> all{p, buffers, range, similarity, count, weighted, nearest, column};
+        const Determinants<Global<float>> all{p, buffers, range, similarity, stride, weighted, nearest, column};
         if (p.counts()) count_alike();
         else if (p.method == Method::dpp) all.run();
         for (int i = thread_index(); i < count; i += block_threads) {
@@ -143,7 +152,7 @@ struct LargeScope {
         part = 0;
         for (int k = 0; k < own; ++k) part += buffers.takes_part(row(k)) ? buffers.rewards.load(row(k)) - r.mean : 0;
         const float total = warp_sum(part);
-        const auto place = [&](int i) { return p.batch_scope() ? group.row(i) : i; };  // in the scope
+        const auto place = [&](int i) { return p.batch_scope() ? static_cast<int>(group.row(i)) : i; };  // in the scope
         const Global<float> &weights = weighted, &sums = nearest;
         for (int i = first; i < members; i += step) {
             weights.store(place(i), 0);
@@ -155,7 +164,7 @@ struct LargeScope {
             const float centred = buffers.rewards.load(group.row(j)) - r.mean;
             for (int i = first; i < members; i += step) {
                 if (i == j) continue;
-                const int64_t at = place(i);
+                const int at = place(i);
                 const float alike = likeness(similarity_to(at, place(j)), p.signal_sharpness());
                 weights.store(at, weights.load(at) + alike);
                 sums.store(at, fmaf(alike, centred, sums.load(at)));

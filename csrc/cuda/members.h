@@ -9,10 +9,10 @@ namespace {
 // Buffers of the call as views, and what the host worked out for this launch.
 struct Work {
     uint32_t *finished_blocks;  // 1, zero at launch
-    float *state;               // (3, N), for scopes of more members than registers hold
+    float *state;               // (3, state_stride), for scopes of more members than registers hold: see state_of
     float *counts;              // (N), n of a method that weighs advantages, where these are formed later; or null
     float *similarity;          // a block of S for each block of the launch, or for each scope at its first member's place
-    int64_t capacity;           // the most members a scope can have for its S to fit
+    int64_t capacity;           // the most members a scope can have for its S to fit, in whole fours
     bool aligned;               // every row of embeddings starts on 16 bytes
 };
 
@@ -78,6 +78,18 @@ MMR_DEVICE Range range_of_group(const Problem &p, const Buffers &buffers, int64_
 MMR_DEVICE Range range_of_scope(const Problem &p, const Buffers &buffers, int64_t scope) {
     if (p.batch_scope()) return {0, p.num_completions, {}, p.num_completions};
     return range_of_group(p, buffers, scope);
+}
+
+// What stands in scratch begins on 16 bytes, each row of S and each scope's state: so many elements, of which the last
+// few are nobody's.
+MMR_ANYWHERE inline int64_t padded(int64_t count) { return (count + 3) / 4 * 4; }
+
+// Rows of state in scratch have room for all scopes so padded.
+MMR_ANYWHERE inline int64_t state_stride(const Problem &p) {
+    return (p.num_completions / 4 + p.num_scopes()) * 4;
+}
+MMR_DEVICE Global<float> state_of(const Problem &p, const Work &work, int64_t scope, const Range &range, int row) {
+    return {work.state + row * state_stride(p) + (range.begin / 4 + scope) * 4, padded(range.count), "state"};
 }
 
 // ---- Statistics ------------------------------------------------------------------------------------------------

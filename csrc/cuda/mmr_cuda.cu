@@ -47,14 +47,14 @@ MMR_DEVICE_CALL bool large_scope(const Problem &p, const Work &work, int64_t sco
     MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
-    const LargeScope<Element> whole(p, work, buffers, memory, notes, scope, range);
-    if (whole.needs_square()) {
+    const auto made = [&] { return LargeScope<Element>(p, work, buffers, memory, notes, scope, range); };
+    if (const auto whole = made(); whole.needs_square()) {
         const int first = p.batch_scope() ? static_cast<int>(blockIdx.x) : 0;
         const int step = p.batch_scope() ? static_cast<int>(gridDim.x) : 1;
         for (int tile = first; tile < whole.tiles(); tile += step) whole.form(tile);
         if (p.batch_scope() && !is_last_block(work.finished_blocks, notes)) return false;
     }
-    whole.reweight();
+    made().reweight();  // made anew, or what tiles don't need would hold registers meanwhile
     if (advantages && warp_index() == 0) group_advantages(p, buffers, range, scope, 0);
     return true;
 }
@@ -112,11 +112,11 @@ Plan plan_of(const Problem &p, const Room &room) {
         plan.room_words = static_cast<int>(words);
     }
     if (plan.largest > room.members) {
-        plan.state = 3 * n;
+        plan.state = 3 * state_stride(p);
         const bool in_place = p.method == Method::dpp;  // works on S itself, so it is there
         const int64_t budget = plan.largest < n ? MMR_KNOWN_BUDGET : MMR_SIMILARITY_BUDGET;
         const bool all_fit = in_place || !ragged || n * plan.largest <= budget;
-        plan.capacity = !p.needs_similarity() ? 0 : all_fit ? plan.largest : budget / n;
+        plan.capacity = !p.needs_similarity() ? 0 : all_fit ? padded(plan.largest) : budget / n / 4 * 4;
         const int64_t side = (n + tile_side - 1) / tile_side, square = plan.capacity * plan.capacity;
         if (p.batch_scope()) {
             plan.similarity = square;

@@ -2,6 +2,7 @@
 // the same names come from the emulator (csrc/emulator), where every access and every barrier is checked.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #ifdef __CUDACC__
 
@@ -65,8 +66,14 @@ struct Global {
     MMR_DEVICE T load(int64_t i) const { return data[i]; }
     MMR_DEVICE void store(int64_t i, T value) const { data[i] = value; }
     template <class Vector>
-    MMR_DEVICE Vector load16(int64_t i) const {  // for what no kernel writes
-        return __ldg(reinterpret_cast<const Vector *>(data + i));
+    MMR_DEVICE Vector load16(int64_t i) const {
+        if constexpr (std::is_const_v<T>) return __ldg(reinterpret_cast<const Vector *>(data + i));  // no kernel writes it
+        __builtin_assume(__isGlobal(data + i));
+        return *reinterpret_cast<const Vector *>(data + i);
+    }
+    template <class Vector>
+    MMR_DEVICE void store16(int64_t i, Vector value) const {
+        *reinterpret_cast<Vector *>(data + i) = value;
     }
 };
 
@@ -79,6 +86,12 @@ MMR_DEVICE void start_copy(const Shared<float> &to, int i, const Global<const T>
     } else {
         to.store16(i, from.template load16<float4>(k));
     }
+}
+// Starts to bring whole 16 bytes to the second cache: a request that no thread waits for, of targets that have it.
+MMR_DEVICE void prefetch(const Global<float> &from, int64_t i, int64_t count) {
+    if constexpr (target >= 900)
+        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(from.data + i)),
+                     "r"(static_cast<uint32_t>(4 * count)));
 }
 MMR_DEVICE void close_group_of_copies() {
     if constexpr (target >= 800) asm volatile("cp.async.commit_group;" ::: "memory");

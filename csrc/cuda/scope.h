@@ -82,7 +82,7 @@ MMR_DEVICE_CALL void with_picks(const Problem &p, const Work &work, int64_t scop
     const int most = can_pick(lam) ? members.count : 0;
     MMR_PHASE("greedy");
     pick_greedily<P>(lam - 1, score, weighted, nearest, most, similarity.row_bytes(),
-                     [](float, int) { return false; },
+                     [](int32_t) { return INT32_MAX; },
                      [&](int place, float(&of_pick)[P]) { similarity.row_from<P>(place, of_pick); },
                      [&](int k, float own, int step) {
                          members.new_reward[k] = own;

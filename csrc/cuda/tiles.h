@@ -87,11 +87,12 @@ struct ColumnTiles {
 template <class Dot>
 MMR_DEVICE void write_tile(const Tile &tile, int count, const Shared<float> &scale, const Global<float> &similarity,
                            Dot dot) {
+    const int stride = static_cast<int>(padded(count));
     const auto write = [&](int i, int j, bool to_row_i) {
         const int a = tile.first_column + i, b = tile.first_row + j;  // S has at most 2^27 elements
         if (a >= count || b >= count) return;
         const float value = scaled(dot(i, j), scale.load(tile_side + i), scale.load(j));
-        similarity.store(to_row_i ? a * count + b : b * count + a, value);
+        similarity.store(to_row_i ? a * stride + b : b * stride + a, value);
     };
 #pragma unroll 4
     for (int k = thread_index(); k < tile_side * tile_side; k += block_threads) write(k % tile_side, k / tile_side, false);
@@ -162,14 +163,9 @@ MMR_DEVICE void take_tile(const Buffers &buffers, const Shared<float> &memory, i
         for (int k = thread_index(); k < tile_side * tile_side; k += block_threads) {
             const int j = first_j + k / tile_side, i = first_i + k % tile_side;
             if (i < count && j < count)
-                similarity.store(static_cast<int64_t>(j) * count + i, memory.load(k % tile_side * stride + k / tile_side));
+                similarity.store(j * padded(count) + i, memory.load(k % tile_side * stride + k / tile_side));
         }
     }
-}
-
-// Where a scope that has no room for S has one column of it.
-MMR_DEVICE Global<float> column_of(const Problem &p, const Work &work, const Range &range) {
-    return {work.state + 2 * p.num_completions + range.begin, range.count, "state"};
 }
 
 // S_ij of all members i with member j, to the scope's column. Not inlined: whoever needs columns calls it.
@@ -178,7 +174,7 @@ MMR_DEVICE_CALL void form_column(const Problem &p, const Work &work, int64_t sco
     MMR_BLOCK_MEMORY(notes, memory);
     const Buffers buffers(p, work);
     const Range range = range_of_scope(p, buffers, scope);
-    const Global<float> column = column_of(p, work, range);
+    const Global<float> column = state_of(p, work, scope, range, 2);
     const Embeddings<Element> embeddings(p, work.aligned);
     for (int64_t first = 0; first < range.count; first += tile_slots - 1) {
         const auto row_of = [&](int slot) {

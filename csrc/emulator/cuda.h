@@ -42,6 +42,9 @@ struct float2 {
 struct float4 {
     float x, y, z, w;
 };
+struct uint4 {
+    uint32_t x, y, z, w;
+};
 
 template <class T>
 void start_copy(const Shared<float> &to, int i, const Global<const T> &from, int64_t k) {
@@ -49,6 +52,7 @@ void start_copy(const Shared<float> &to, int i, const Global<const T> &from, int
     if (target >= 800) to.store16_later(i, value);
     else to.store16(i, value);
 }
+inline void prefetch(const Global<float> &, int64_t, int64_t) {}
 inline void close_group_of_copies() { emulator::self().copies.emplace_back(); }
 template <int groups>
 void wait_for_copies() {

@@ -288,16 +288,26 @@ class Global {
     }
     template <class Vector>
     Vector load16(int64_t i, const char *file = __builtin_FILE(), int line = __builtin_LINE()) const {
-        check(i, static_cast<int64_t>(sizeof(Vector) / sizeof(T)), {file, line});
-        if (reinterpret_cast<uintptr_t>(data + i) % sizeof(Vector))
-            fail(std::string("misaligned: 16 bytes at global ") + name + "[" + std::to_string(i) + "]", self(), {file, line});
+        check16<Vector>(i, {file, line});
         traffic->bytes_read += static_cast<int64_t>(sizeof(Vector));
         Vector value;
         std::memcpy(&value, data + i, sizeof value);
         return value;
     }
+    template <class Vector>
+    void store16(int64_t i, Vector value, const char *file = __builtin_FILE(), int line = __builtin_LINE()) const {
+        check16<Vector>(i, {file, line});
+        traffic->bytes_written += static_cast<int64_t>(sizeof(Vector));
+        std::memcpy(data + i, &value, sizeof value);
+    }
 
   private:
+    template <class Vector>
+    void check16(int64_t i, Where where) const {
+        check(i, static_cast<int64_t>(sizeof(Vector) / sizeof(T)), where);
+        if (reinterpret_cast<uintptr_t>(data + i) % sizeof(Vector))
+            fail(std::string("misaligned: 16 bytes at global ") + name + "[" + std::to_string(i) + "]", self(), where);
+    }
     void check(int64_t i, int64_t elements, Where where) const {
         if (i < 0 || i + elements > count)
             fail(std::string("out of bounds: global ") + name + "[" + std::to_string(i) + "] of " + std::to_string(count),

@@ -285,14 +285,15 @@ def test_equal_rows_are_equally_similar_wherever_they_stand(emulator: Any, dtype
     embeddings[0, equal] = embeddings[0, 5].clone()
     _, scratch = launched(Problem(rewards, embeddings, 1, size, Options()))
     assert scratch is not None
-    similarity = scratch[3 * size :].view(size, size)
+    similarity = scratch[3 * (size + 4) :].view(size, size)
     assert torch.equal(similarity, similarity.T)
     assert torch.equal(similarity[equal], similarity[[5] * len(equal)])
     torch.testing.assert_close(similarity.diagonal(), torch.ones(size))
 
 
 @pytest.mark.parametrize(
-    ("bound", "words"), [(32, 0), (128, 0), (200, 240 * (3 + 200)), (240, 240 * (3 + 240)), (0, 240 * (3 + 240))]
+    ("bound", "words"),
+    [(32, 0), (128, 0), (198, 3 * 248 + 240 * 200), (240, 3 * 248 + 240 * 240), (0, 3 * 248 + 240 * 240)],
 )
 def test_scratch_follows_the_bound(bound: int, words: int) -> None:
     rewards, embeddings = (tensor.squeeze(0) for tensor in rollouts(1, 240, 8))

@@ -57,7 +57,6 @@ struct LargeScope {
     MMR_DEVICE float4 similarities_to(int i, int j) const {  // of i, …, i + 3
         return rows.template load16<float4>(j * stride + i);
     }
-    MMR_DEVICE void prefetch_row(int j) const { prefetch(rows, static_cast<int64_t>(j) * stride, padded(count)); }
     MMR_DEVICE void prepare_column(int64_t j) const {
         if (stored) return;
         form_column<Element>(p, work, scope, j);

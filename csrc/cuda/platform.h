@@ -87,12 +87,6 @@ MMR_DEVICE void start_copy(const Shared<float> &to, int i, const Global<const T>
         to.store16(i, from.template load16<float4>(k));
     }
 }
-// Starts to bring whole 16 bytes to the second cache: a request that no thread waits for, of targets that have it.
-MMR_DEVICE void prefetch(const Global<float> &from, int64_t i, int64_t count) {
-    if constexpr (target >= 900)
-        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(from.data + i)),
-                     "r"(static_cast<uint32_t>(4 * count)));
-}
 MMR_DEVICE void close_group_of_copies() {
     if constexpr (target >= 800) asm volatile("cp.async.commit_group;" ::: "memory");
 }

@@ -246,7 +246,6 @@ struct Rounds {
         form_block(count);
         __syncthreads();
         if (warp_index() == 0) pick(own, min(count, valid - picked), best_other);
-        else if (thread_index() - 32 < count) scope.prefetch_row(static_cast<int>(candidates.load(thread_index() - 32)));
         __syncthreads();
         const int more = static_cast<int>(how_many.load(1)), k = thread_index();
         if (k < more) take(k, scores.load(k), picked + k, nears.load(k));

@@ -52,7 +52,6 @@ void start_copy(const Shared<float> &to, int i, const Global<const T> &from, int
     if (target >= 800) to.store16_later(i, value);
     else to.store16(i, value);
 }
-inline void prefetch(const Global<float> &, int64_t, int64_t) {}
 inline void close_group_of_copies() { emulator::self().copies.emplace_back(); }
 template <int groups>
 void wait_for_copies() {

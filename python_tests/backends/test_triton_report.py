@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,30 @@ def test_the_report_is_of_this_kernel(compiled_here: list[Row]) -> None:
     if triton.__version__ != REPORT["versions"]["triton"]:
         pytest.skip(f"the report is of triton {REPORT['versions']['triton']}, this is {triton.__version__}")
     assert compiled_here == [row for row in COMMITTED if row["target"] == "sm_90"]
+
+
+def sums_of(call: Any) -> list[str]:
+    """The layout, without its warps, of each sum and maximum of float32 over members."""
+    from bench.kernels_report import TARGETS, compiled
+
+    text = compiled(call, TARGETS["sm_90"])[-1].asm["ttgir"]
+    layouts = dict(re.findall(r"^(#\w+) = (#ttg\..*)$", text, re.MULTILINE))
+    operands = re.findall(r"\}\) : \(tensor<([0-9x]+)x(f32|i32), (#\w+)>\)", text.replace("#ttg.slice", "slice"))
+    over_members = [layout for shape, dtype, layout in operands if dtype == "f32" and re.fullmatch(r"1x\d+x32", shape)]
+    assert len(over_members) > 5
+    return [re.sub(r"warp\w* = \[.*?\](?=,)", "", layouts[layout]) for layout in over_members]
+
+
+@compiles
+@pytest.mark.parametrize("size", [16, 24])
+def test_many_groups_add_up_in_the_order_of_few(size: int) -> None:
+    """Fewer warps change how many copies there are, and nothing in one of them."""
+    import torch
+
+    from bench.kernels_report import problem
+
+    few, many = (problem(size, torch.bfloat16, groups) for groups in (4, 600))
+    assert sums_of(few) == sums_of(many)
 
 
 @compiles

@@ -56,7 +56,8 @@ RAGGED = {
 
 
 #: Groups from which several programs share each scheduler of their multiprocessor, on the largest device too, so that
-#: every copy of the picks takes another program's issue slots. In 16 bits fewer warps add up in the same order.
+#: every copy of the picks takes another program's issue slots. In 16 bits fewer warps add up in the same order; of ragged
+#: groups the number is a bound.
 MANY_GROUPS = 256
 OF_MANY_GROUPS = {
     16: CONFIGURATIONS[16, 2]._replace(block_dim=256, num_warps=1),
@@ -69,7 +70,7 @@ def configuration(problem: Problem) -> Configuration:
     members = max(16, power_of_two(problem.largest_scope))
     width = 2 if problem.embeddings is None else problem.embeddings.element_size()
     row = CONFIGURATIONS[members, width]
-    if width == 2 and members in OF_MANY_GROUPS and problem.num_scopes >= MANY_GROUPS:
+    if width == 2 and members in OF_MANY_GROUPS and problem.num_scopes >= MANY_GROUPS and not is_ragged(problem):
         return OF_MANY_GROUPS[members]
     if is_ragged(problem) and members > 32:
         return RAGGED[width, row.alone]._replace(members=members, alone=row.alone)

@@ -92,15 +92,19 @@ struct Chunk {
     int begin, stride;
     int words;  // of each row that are there: of the last chunk perhaps fewer, in whole 32
 
-    MMR_DEVICE int place(int row, int piece) const {
+    // Behind the chunk's beginning. The row begins at a multiple of the stride, a power of two: along it, pieces of an even
+    // number are an exclusive or away from the first two.
+    MMR_DEVICE static int place_in_chunk(int row, int piece, int stride) {
         const int turned = row % 2 * 4 + row / 2 % 2 * 2 + row / 4 % 2;
-        return begin + row * stride + (piece ^ turned) * 4;
+        return row * stride + (piece ^ turned) * 4;
     }
+    MMR_DEVICE int place(int row, int piece) const { return begin + place_in_chunk(row, piece, stride); }
     MMR_DEVICE float4 load(int row, int piece) const { return memory.load16<float4>(place(row, piece)); }
 };
 
 // Brings `rows` rows, the i-th of which is row_of(i) of the embeddings, and calls work(chunk) for one chunk after the
-// other; `meanwhile` once, when the first are under way. Afterwards a barrier must come before the memory is written.
+// other; meanwhile(words of a row in a chunk) once, when the first are under way. Afterwards a barrier must come before the
+// memory is written.
 template <class Element, class RowOf, class Meanwhile, class Work>
 MMR_DEVICE void for_each_chunk(const Embeddings<Element> &embeddings, const Shared<float> &memory, int rows, RowOf row_of,
                                Meanwhile meanwhile, Work work) {
@@ -125,7 +129,7 @@ MMR_DEVICE void for_each_chunk(const Embeddings<Element> &embeddings, const Shar
     };
 #pragma unroll 1
     for (int c = 1 - room.stages; c < chunks; ++c) {
-        if (c == 0) meanwhile();
+        if (c == 0) meanwhile(words);
         if (c >= 0) {
             wait_for_copies<room.stages - 2>();
             __syncthreads();  // all of the chunk is there, and all are done with the one before

@@ -151,9 +151,9 @@ struct FloatTiles {
     }
 };
 
-// The same by tensor cores, in tiles of 16 by 16, each two products of 16 by 8, along 16 dimensions at a time. What a lane
-// names of a tile's rows lies at one byte of every chunk, and k words, a multiple of 8, further along at that byte's exclusive
-// or with 4 k. Rows beyond the last repeat it.
+// The same by tensor cores, in tiles of 16 by 16, each two products of 16 by 8, along 16 dimensions at a time. What a
+// lane names of a tile's rows lies at one byte of every chunk, and k words further along, a multiple of 8, at that byte's
+// exclusive or with 4 k. Rows beyond the last repeat it.
 MMR_DEVICE int operand_byte(int rows, int words, int row, int piece) {
     return 4 * Chunk::place_in_chunk(min(row, rows - 1), piece, words);
 }
@@ -177,8 +177,8 @@ MMR_DEVICE void multiply(TensorSum &sum, const uint4 &a, const uint4 &b) {
     tensor_product<bfloat>(sum[1], a.x, a.y, a.z, a.w, b.z, b.w);
 }
 
-// A tile's sums to the part of the square where i ≥ j, of a tile on the diagonal all. Where that mirrors the tile, half of the
-// lanes go the other way round: no bank twice.
+// A tile's sums to the part of the square where i ≥ j, of a tile on the diagonal all. Where that mirrors the tile, half
+// of the lanes go the other way round: no bank twice.
 MMR_DEVICE void store_sums(const Square &square, int rows, int row_tile, int column_tile, const TensorSum &sum) {
     const bool mirrored = row_tile < column_tile, turned = mirrored && lane_index() % 4 >= 2;
 #pragma unroll
@@ -186,14 +186,15 @@ MMR_DEVICE void store_sums(const Square &square, int rows, int row_tile, int col
         const int row = row_tile * 16 + lane_index() / 4 + i / 2 % 2 * 8;
         const int column = column_tile * 16 + i / 4 * 8 + lane_index() % 4 * 2 + (i % 2 ^ turned);
         if (row >= rows || column >= rows) continue;
-        square.store(mirrored ? column : row, mirrored ? row : column, turned ? sum[i / 4][i % 4 ^ 1] : sum[i / 4][i % 4]);
+        const float value = turned ? sum[i / 4][i % 4 ^ 1] : sum[i / 4][i % 4];
+        square.store(mirrored ? column : row, mirrored ? row : column, value);
     }
 }
 
-// The rows fill 1, 2, 4 or 8 tiles, some perhaps of nothing but the last row. Of R a warp has two, R / 2 apart, and takes the
-// columns from its first one on, wrapping around: the first R / 2 + 1 of them with its first tile, from there on with the second.
-// So every two tiles meet once, all warps have R + 1 meetings, and each column is loaded once. Warps that are left share out
-// the dimension.
+// The rows fill 1, 2, 4 or 8 tiles, some perhaps of nothing but the last row. Of R a warp has two, R / 2 apart, and takes
+// the columns from its first one on, wrapping around: the first R / 2 + 1 of them with its first tile, from there on with
+// its second. So every two tiles meet once, all warps have R + 1 meetings, and each column is loaded once. Warps that are
+// left share out the dimension.
 template <class Element, int P>
 struct TensorTiles {
     static constexpr int most = 2 * P;

@@ -22,8 +22,8 @@ struct Tile {
     }
 };
 
-// On tensor cores, of a tile's 128 rows: each warp has a tile of 16 by 16 on the diagonal, for its norms, and those of its rows
-// with two tiles of the other half, which don't take this one in turn.
+// On tensor cores, of a tile's 128 rows: each warp has a tile of 16 by 16 on the diagonal, for its norms, and those of its
+// rows with two tiles of the other half, which don't take this one in turn.
 template <class Element>
 struct AcrossTiles {
     int own, first;      // the other's second is two tiles further

@@ -44,7 +44,8 @@ void shared_out(const std::string &fault) {
         if (fault != "row of a matrix not written" || i != 4 * 37) rows.store(i + k, static_cast<float>(i + k));
     if (fault != "matrices of another thread") __syncwarp();
     if (fault == "matrices with missing lanes" && i == 4 * 7) return;
-    load_matrices(rows, fault == "misaligned row of a matrix" ? i + 1 : fault == "matrices of another thread" ? std::max(i - 4, 0) : i, 0);
+    const int named = fault == "matrices of another thread" ? std::max(i - 4, 0) : i;
+    load_matrices(rows, fault == "misaligned row of a matrix" ? named + 1 : named, 0);
 }
 
 void divergent(const std::string &fault) {

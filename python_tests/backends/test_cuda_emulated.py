@@ -261,8 +261,8 @@ def test_tensor_cores_form_16_bit_products_where_there_are_some(emulator: Any, d
     ("size", "tiles"), [(1, 1), (15, 1), (16, 1), (17, 2), (32, 2), (33, 4), (50, 4), (64, 4), (65, 8), (128, 8)]
 )
 def test_tensor_products_of_a_group(emulator: Any, size: int, tiles: int) -> None:
-    """Every two tiles of 16 rows meet once, in two halves, along 16 dimensions; loaded are for that both tiles of a pair
-    and all columns. No bank is wanted twice, neither by what is loaded nor, of whole tiles, by what is stored."""
+    """Every two tiles of 16 rows meet once, in two halves, along 16 dimensions; loaded are for that both tiles of a
+    pair and all columns. No bank is wanted twice, by what is loaded nor, of whole tiles, by what is stored."""
     dim = 512
     mmr_advantages(*rollouts(1, size, dim, torch.bfloat16), backend="cuda")
     products = emulator.counts()["products"]

@@ -108,6 +108,7 @@ struct FloatTiles {
             right[i] = column + i * row_tiles;
         }
     }
+    MMR_DEVICE void find_rows(int) {}
     // A whole warp works or rests; its lanes past the last tile repeat that one.
     MMR_DEVICE bool works(int pass) const { return tile_of(pass, warp_index() * 32) < tiles; }
 
@@ -150,94 +151,118 @@ struct FloatTiles {
     }
 };
 
-// The same by tensor cores, in tiles of 16 by 16 of which a warp holds the left and the right half. Lane 4 g + q reads
-// elements 8 q … 8 q + 7 of rows g and g + 8: which k an element stands for is free, as long as both operands agree, so 16
-// bytes feed two products.
-struct TensorOperand {
-    float4 row, row8;  // of row g and of row g + 8
+// The same by tensor cores, in tiles of 16 by 16, each two products of 16 by 8, along 16 dimensions at a time. What a
+// lane names of a tile's rows lies at one byte of every chunk, and k words further along, a multiple of 8, at that byte's
+// exclusive or with 4 k. Rows beyond the last repeat it.
+MMR_DEVICE int operand_byte(int rows, int words, int row, int piece) {
+    return 4 * Chunk::place_in_chunk(min(row, rows - 1), piece, words);
+}
+// Of A: rows 0 to 7 and 8 to 15 of the first 16 bytes, then of the second.
+MMR_DEVICE int left_byte(int rows, int words, int tile) {
+    return operand_byte(rows, words, tile * 16 + lane_index() % 16, lane_index() / 16);
+}
+// Of B: both 16 bytes of rows 0 to 7, which the first product takes, then of rows 8 to 15.
+MMR_DEVICE int right_byte(int rows, int words, int tile) {
+    return operand_byte(rows, words, tile * 16 + lane_index() / 16 * 8 + lane_index() % 8, lane_index() / 8 % 2);
+}
+MMR_DEVICE uint4 load_operand(const Chunk &chunk, int byte, int k) {
+    return load_matrices(chunk.memory, chunk.begin, byte ^ 4 * k);
+}
 
-    MMR_DEVICE TensorOperand(const Chunk &chunk, int rows, int tile, int k) {
-        const int first = tile * 16 + lane_index() / 4, piece = k / 4 + lane_index() % 4;
-        row = chunk.load(min(first, rows - 1), piece);
-        row8 = chunk.load(min(first + 8, rows - 1), piece);
-    }
-};
 using TensorSum = float[2][4];
 
 template <bool bfloat>
-MMR_DEVICE void multiply(float (&sum)[4], const TensorOperand &a, const float4 &b) {
-    const auto bits = [](float value) { return __float_as_uint(value); };
-    tensor_product<bfloat>(sum, bits(a.row.x), bits(a.row8.x), bits(a.row.y), bits(a.row8.y), bits(b.x), bits(b.y));
-    tensor_product<bfloat>(sum, bits(a.row.z), bits(a.row8.z), bits(a.row.w), bits(a.row8.w), bits(b.z), bits(b.w));
-}
-template <bool bfloat>
-MMR_DEVICE void multiply(TensorSum &sum, const TensorOperand &a, const TensorOperand &b) {
-    multiply<bfloat>(sum[0], a, b.row);
-    multiply<bfloat>(sum[1], a, b.row8);
+MMR_DEVICE void multiply(TensorSum &sum, const uint4 &a, const uint4 &b) {
+    tensor_product<bfloat>(sum[0], a.x, a.y, a.z, a.w, b.x, b.y);
+    tensor_product<bfloat>(sum[1], a.x, a.y, a.z, a.w, b.z, b.w);
 }
 
-// A tile's sums to the square.
+// A tile's sums to the part of the square where i ≥ j, of a tile on the diagonal all. Where that mirrors the tile, half
+// of the lanes go the other way round: no bank twice.
 MMR_DEVICE void store_sums(const Square &square, int rows, int row_tile, int column_tile, const TensorSum &sum) {
+    const bool mirrored = row_tile < column_tile, turned = mirrored && lane_index() % 4 >= 2;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
         const int row = row_tile * 16 + lane_index() / 4 + i / 2 % 2 * 8;
-        const int column = column_tile * 16 + i / 4 * 8 + lane_index() % 4 * 2 + i % 2;
-        if (row < rows && column < rows) square.store(row, column, sum[i / 4][i % 4]);
+        const int column = column_tile * 16 + i / 4 * 8 + lane_index() % 4 * 2 + (i % 2 ^ turned);
+        if (row >= rows || column >= rows) continue;
+        const float value = turned ? sum[i / 4][i % 4 ^ 1] : sum[i / 4][i % 4];
+        square.store(mirrored ? column : row, mirrored ? row : column, value);
     }
 }
 
-// Warps come in pairs of rows of tiles, a long one and a short one with as many tiles together as every other pair has;
-// each row's elements, once loaded, serve all tiles of both. Warps that are left share out the dimension.
+// The rows fill 1, 2, 4 or 8 tiles, some perhaps of nothing but the last row. Of R a warp has two, R / 2 apart, and takes
+// the columns from its first one on, wrapping around: the first R / 2 + 1 of them with its first tile, from there on with
+// its second. So every two tiles meet once, all warps have R + 1 meetings, and each column is loaded once. Warps that are
+// left share out the dimension.
 template <class Element, int P>
 struct TensorTiles {
-    static constexpr int longest = 2 * P;  // tiles
-    int rows, row_tiles, pairs, slices, slice, high, low;
-    TensorSum sum[longest + P] = {};  // of the long row's tiles, then of the short one's
+    static constexpr int most = 2 * P;
+    int rows, row_tiles, pairs, slices, slice, pair;
+    int left[2], right[most];  // bytes
+    TensorSum sum[most + 1] = {};
 
-    MMR_DEVICE explicit TensorTiles(int rows) : rows(rows), row_tiles((rows + 15) / 16), pairs((row_tiles + 1) / 2) {
-        slices = pairs == 1 ? 8 : pairs == 2 ? 4 : 2;
+    MMR_DEVICE explicit TensorTiles(int rows) : rows(rows) {
+        row_tiles = rows <= 16 ? 1 : rows <= 32 ? 2 : rows <= 64 ? 4 : 8;
+        pairs = (row_tiles + 1) / 2;
+        slices = block_warps / pairs;
         slice = warp_index() / pairs;
-        low = warp_index() % pairs;
-        high = row_tiles - 1 - low;
+        pair = warp_index() % pairs;
     }
-    MMR_DEVICE bool works() const { return slice < slices; }
-    // Whether this warp has the tile that sum[t] stands for.
-    MMR_DEVICE bool has(int t) const { return t < longest ? t <= high : t - longest <= low && low < high; }
-    MMR_DEVICE int row_of(int t) const { return t < longest ? high : low; }
+    MMR_DEVICE int row_of(int t) const { return t <= row_tiles / 2 ? pair : pair + pairs; }
+    MMR_DEVICE int column_of(int t) const { return (pair + t - (t > row_tiles / 2)) % row_tiles; }
 
-    template <bool bfloat>
-    MMR_DEVICE void add_products_of(const Chunk &chunk) {
-        for (int k = slice * 16; k < chunk.words; k += slices * 16) {
-            const TensorOperand of_high(chunk, rows, high, k), of_low(chunk, rows, low, k);
+    MMR_DEVICE void find_rows(int words) {
 #pragma unroll
-            for (int column = 0; column < longest; ++column) {
-                if (column > high) continue;
-                const TensorOperand other(chunk, rows, column, k);
-                multiply<bfloat>(sum[column], of_high, other);
-                if (column < P && has(longest + column)) multiply<bfloat>(sum[longest + column], of_low, other);
+        for (int i = 0; i < 2; ++i) left[i] = left_byte(rows, words, pair + i * pairs);
+#pragma unroll
+        for (int j = 0; j < most; ++j) right[j] = right_byte(rows, words, (pair + j) % row_tiles);
+    }
+
+    template <int R, bool bfloat>
+    MMR_DEVICE void add_products_of(const Chunk &chunk) {
+        constexpr int pairs = (R + 1) / 2, step = block_warps / pairs * 16;
+        for (int k = slice * 16; k < chunk.words; k += step)
+#pragma unroll
+            for (int piece = 0; piece < 16; piece += 8) {
+                const uint4 first = load_operand(chunk, left[0], k + piece);
+                const uint4 second = R > 1 ? load_operand(chunk, left[1], k + piece) : first;
+#pragma unroll
+                for (int j = 0; j < R; ++j) {
+                    const uint4 column = load_operand(chunk, right[j], k + piece);
+                    if (j <= R / 2) multiply<bfloat>(sum[j], first, column);
+                    if (R > 1 && j >= R / 2) multiply<bfloat>(sum[j + 1], second, column);
+                }
             }
+    }
+    template <bool bfloat>
+    MMR_DEVICE void add_products(const Chunk &chunk) {
+        if (row_tiles == 1) return add_products_of<1, bfloat>(chunk);
+        if (P == 1 || row_tiles == 2) return add_products_of<2, bfloat>(chunk);
+        if constexpr (P > 1) {
+            if (row_tiles == 4) add_products_of<4, bfloat>(chunk);
+            else add_products_of<8, bfloat>(chunk);
         }
     }
 
     MMR_DEVICE void add(const Embeddings<Element> &embeddings, const Chunk &chunk) {
-        if (!works()) return;
-        if (embeddings.bfloat) add_products_of<true>(chunk);
-        else add_products_of<false>(chunk);
+        if (embeddings.bfloat) add_products<true>(chunk);
+        else add_products<false>(chunk);
     }
 
     // Sums over the slices, to the part of S where i ≥ j. The chunks may be overwritten.
     MMR_DEVICE void finish(const Square &square) {
+        MMR_PHASE("sums");
+        const int held = row_tiles == 1 ? 1 : row_tiles + 1;
         const auto partial = [&](int of_slice, int t, int half) {
-            const int tile = (of_slice - 1) * pairs * (row_tiles + pairs) + warp_index() % pairs * (row_tiles + pairs) +
-                             (t < longest ? t : row_tiles + t - longest);
-            return (tile * 2 + half) * 128 + lane_index() * 4;
+            return ((((of_slice - 1) * pairs + pair) * held + t) * 2 + half) * 128 + lane_index() * 4;
         };
         const auto for_each_half = [&](auto visit) {
 #pragma unroll
-            for (int t = 0; t < longest + P; ++t)
-                if (has(t)) visit(t, 0), visit(t, 1);
+            for (int t = 0; t <= most; ++t)
+                if (t < held) visit(t, 0), visit(t, 1);
         };
-        if (works() && slice > 0)
+        if (slice > 0)
             for_each_half([&](int t, int half) {
                 const float(&own)[4] = sum[t][half];
                 square.memory.store16(partial(slice, t, half), float4{own[0], own[1], own[2], own[3]});
@@ -253,8 +278,8 @@ struct TensorTiles {
         __syncthreads();
         if (slice > 0) return;
 #pragma unroll
-        for (int t = 0; t < longest + P; ++t)
-            if (has(t)) store_sums(square, rows, row_of(t), t < longest ? t : t - longest, sum[t]);
+        for (int t = 0; t <= most; ++t)
+            if (t < held) store_sums(square, rows, row_of(t), column_of(t), sum[t]);
     }
 };
 
@@ -272,7 +297,11 @@ MMR_DEVICE float scaled(float dot, float scale_i, float scale_j) {
 template <class Tiles, class Element, class RowOf, class Meanwhile>
 MMR_DEVICE void form_products(Tiles tiles, const Embeddings<Element> &embeddings, const Square &square,
                               const Shared<float> &scale, bool normalize, RowOf row_of, Meanwhile meanwhile) {
-    for_each_chunk(embeddings, square.memory, square.size, row_of, meanwhile,
+    const auto find_rows = [&](int words) {
+        tiles.find_rows(words);
+        meanwhile();
+    };
+    for_each_chunk(embeddings, square.memory, square.size, row_of, find_rows,
                    [&](const Chunk &chunk) { tiles.add(embeddings, chunk); });
     __syncthreads();
     tiles.finish(square);
@@ -289,6 +318,7 @@ MMR_DEVICE void form_square(const Embeddings<Element> &embeddings, const Square 
     MMR_PHASE("products");
     const int rows = square.size;
     form_products(Tiles(rows), embeddings, square, scale, normalize, row_of, meanwhile);
+    MMR_PHASE("square");
     square.clear_ends();
     __syncthreads();
     for (int j = warp_index(); j < rows; j += block_warps)

@@ -102,6 +102,18 @@ MMR_DEVICE float from_half(uint16_t bits) {
     return value;
 }
 
+// Four matrices of eight rows of 16 bytes: lane l names the row l % 8 of matrix l / 8, `bytes` behind the i-th element, and
+// gets of each matrix, in turn, word l % 4 of row l / 4: as operands of a tensor product lie.
+MMR_DEVICE uint4 load_matrices(const Shared<float> &from, int i, int bytes) {
+    const uint32_t place = static_cast<uint32_t>(__cvta_generic_to_shared(from.data + i)) + bytes;
+    uint4 part;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(part.x), "=r"(part.y), "=r"(part.z), "=r"(part.w)
+                 : "r"(place)
+                 : "memory");
+    return part;
+}
+
 // sum += A B for A 16 by 16, row-major, and B 16 by 8, column-major, spread over the warp as PTX lays out m16n8k16.
 template <bool bfloat>
 MMR_DEVICE void tensor_product(float (&sum)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,

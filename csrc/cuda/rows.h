@@ -77,11 +77,16 @@ struct Embeddings {
     }
 };
 
-// Words of one row in a chunk of `rows` rows: a power of two, as many as the ring has room for, and no more than put the
-// whole row of `dim` elements into it.
+// A thread brings 16 bytes of at most four rows of each chunk, the same ones of each.
+constexpr int most_pieces = 4, most_chunk_words = 4 * most_pieces * block_threads;
+static_assert(room.stages * most_chunk_words <= room.words);
+
+// Words of one row in a chunk of `rows` rows: a power of two, so many that the threads can bring the chunk, and no more
+// than put the whole row of `dim` elements into the ring.
 MMR_ANYWHERE inline int chunk_words(Room room, int64_t rows, int64_t dim, int element_bytes) {
     int words = 32;
-    while (2 * words * rows * room.stages <= room.words && 4 * words * room.stages < dim * element_bytes) words *= 2;
+    const int64_t spread = rows < most_pieces ? most_pieces : rows;  // a row has no more pieces than there are threads
+    while (2 * words * spread <= most_chunk_words && 4 * words * room.stages < dim * element_bytes) words *= 2;
     return words;
 }
 
@@ -92,51 +97,81 @@ struct Chunk {
     int begin, stride;
     int words;  // of each row that are there: of the last chunk perhaps fewer, in whole 32
 
-    MMR_DEVICE int place(int row, int piece) const {
+    // Behind the chunk's beginning. The row begins at a multiple of the stride, a power of two: along it, pieces of an even
+    // number are an exclusive or away from the first two.
+    MMR_DEVICE static int place_in_chunk(int row, int piece, int stride) {
         const int turned = row % 2 * 4 + row / 2 % 2 * 2 + row / 4 % 2;
-        return begin + row * stride + (piece ^ turned) * 4;
+        return row * stride + (piece ^ turned) * 4;
     }
+    MMR_DEVICE int place(int row, int piece) const { return begin + place_in_chunk(row, piece, stride); }
     MMR_DEVICE float4 load(int row, int piece) const { return memory.load16<float4>(place(row, piece)); }
 };
 
+// What a thread brings of each chunk, one chunk after the other: so it knows its rows, and goes on by an addition.
+template <class Element>
+struct OwnPieces {
+    int piece, count;           // along each row, and of how many rows
+    int place[most_pieces];     // in a chunk
+    int64_t from[most_pieces];  // elements
+    int64_t k;                  // along each row, in elements
+
+    template <class RowOf>
+    MMR_DEVICE OwnPieces(const Embeddings<Element> &embeddings, int rows, int words, RowOf row_of) {
+        const int shift = __ffs(words / 4) - 1, first = thread_index() >> shift, step = block_threads >> shift;
+        piece = thread_index() & (words / 4 - 1);
+        count = first < rows ? (rows - 1 - first) / static_cast<unsigned>(step) + 1 : 0;
+        k = piece * Embeddings<Element>::width;
+#pragma unroll
+        for (int i = 0; i < most_pieces; ++i) {
+            place[i] = Chunk::place_in_chunk(first + i * step, piece, words);
+            from[i] = i < count ? row_of(first + i * step) * embeddings.dim + k : 0;
+        }
+    }
+    MMR_DEVICE void bring(const Embeddings<Element> &embeddings, const Chunk &to) {
+        const auto for_each = [&](auto visit) {
+#pragma unroll
+            for (int i = 0; i < most_pieces; ++i)
+                if (i < count) visit(to.begin + place[i], from[i]);
+        };
+        if (k >= embeddings.dim) {
+            if (piece * 4 < to.words) for_each([&](int at, int64_t) { to.memory.store16(at, float4{0, 0, 0, 0}); });
+        } else if (embeddings.aligned) {
+            for_each([&](int at, int64_t element) { start_copy(to.memory, at, embeddings.data, element); });
+        } else {
+            for_each([&](int at, int64_t element) {
+                to.memory.store16(at, gather_piece(embeddings.data, element, embeddings.dim - k));
+            });
+        }
+        const int step = to.stride * Embeddings<Element>::per_word;
+        k += step;
+#pragma unroll
+        for (int i = 0; i < most_pieces; ++i) from[i] += step;
+    }
+};
+
 // Brings `rows` rows, the i-th of which is row_of(i) of the embeddings, and calls work(chunk) for one chunk after the
-// other; `meanwhile` once, when the first are under way. Afterwards a barrier must come before the memory is written.
+// other; meanwhile(words of a row in a chunk) once, when the first are under way. Afterwards a barrier must come before the
+// memory is written.
 template <class Element, class RowOf, class Meanwhile, class Work>
 MMR_DEVICE void for_each_chunk(const Embeddings<Element> &embeddings, const Shared<float> &memory, int rows, RowOf row_of,
                                Meanwhile meanwhile, Work work) {
-    const int words = chunk_words(room, rows, embeddings.dim, sizeof(Element));
+    const int words = chunk_words(room, rows, embeddings.dim, sizeof(Element)), shift = __ffs(words) - 1;
     const int64_t row_words = (embeddings.dim + Embeddings<Element>::per_word - 1) / Embeddings<Element>::per_word;
-    const int chunks = row_words ? static_cast<int>((row_words + words - 1) / words) : 1;
+    const int last = row_words ? static_cast<int>((row_words - 1) >> shift) : 0;
+    const int64_t left = max(row_words, int64_t{1}) - (static_cast<int64_t>(last) << shift);
+    const int words_of_last = (static_cast<int>(left) + 31) / 32 * 32;
     const auto chunk = [&](int c) {
-        const int64_t left = row_words - static_cast<int64_t>(c) * words;
-        const int there = left < words ? (static_cast<int>(left < 1 ? 1 : left) + 31) / 32 * 32 : words;
-        return Chunk{memory, c % room.stages * rows * words, words, there};
+        return Chunk{memory, c % room.stages * rows * words, words, c == last ? words_of_last : words};
     };
-    const auto for_each_piece = [&](int c, auto visit) {
-        const Chunk to = chunk(c);
-        const int shift = __ffs(words / 4) - 1;
-#pragma unroll 2
-        for (int i = thread_index(); i < rows << shift; i += block_threads) {
-            const int row = i >> shift, piece = i & (words / 4 - 1), place = to.place(row, piece);
-            const int64_t k = (static_cast<int64_t>(c) * words + piece * 4) * Embeddings<Element>::per_word;
-            if (k < embeddings.dim) visit(place, row_of(row) * embeddings.dim + k, embeddings.dim - k);
-            else if (piece * 4 < to.words) memory.store16(place, float4{0, 0, 0, 0});
-        }
-    };
+    OwnPieces<Element> own(embeddings, rows, words, row_of);
 #pragma unroll 1
-    for (int c = 1 - room.stages; c < chunks; ++c) {
-        if (c == 0) meanwhile();
+    for (int c = 1 - room.stages; c <= last; ++c) {
+        if (c == 0) meanwhile(words);
         if (c >= 0) {
             wait_for_copies<room.stages - 2>();
             __syncthreads();  // all of the chunk is there, and all are done with the one before
         }
-        const int next = c + room.stages - 1;
-        if (next < chunks && embeddings.aligned)
-            for_each_piece(next, [&](int place, int64_t at, int64_t) { start_copy(memory, place, embeddings.data, at); });
-        else if (next < chunks)
-            for_each_piece(next, [&](int place, int64_t at, int64_t left) {
-                memory.store16(place, gather_piece(embeddings.data, at, left));
-            });
+        if (c + room.stages - 1 <= last) own.bring(embeddings, chunk(c + room.stages - 1));
         close_group_of_copies();
         if (c >= 0) work(chunk(c));
     }

@@ -22,27 +22,28 @@ struct Tile {
     }
 };
 
-// On tensor cores, of a tile's 128 rows: tiles of 16 by 16 of the upper half with the lower one, and for the norms those on
-// the diagonal, two and one per warp.
+// On tensor cores, of a tile's 128 rows: each warp has a tile of 16 by 16 on the diagonal, for its norms, and those of its
+// rows with two tiles of the other half, which don't take this one in turn.
 template <class Element>
 struct AcrossTiles {
-    int row, first_column, norm;
+    int own, first;      // the other's second is two tiles further
+    int left, right[3];  // bytes
     TensorSum sum[3] = {};
 
-    MMR_DEVICE AcrossTiles() : row(4 + warp_index() % 4), first_column(warp_index() / 4 * 2) {
-        norm = row / 2 % 2 == warp_index() / 4 ? row : first_column + row % 2;
+    MMR_DEVICE AcrossTiles() : own(warp_index()), first(own < 4 ? 4 + own % 2 : 1 - own % 2) {}
+    MMR_DEVICE int column_of(int t) const { return t == 2 ? own : first + 2 * t; }
+    MMR_DEVICE void find_rows(int words) {
+        left = left_byte(tile_slots, words, own);
+#pragma unroll
+        for (int t = 0; t < 3; ++t) right[t] = right_byte(tile_slots, words, column_of(t));
     }
     template <bool bfloat>
     MMR_DEVICE void add_products_of(const Chunk &chunk) {
-        for (int k = 0; k < chunk.words; k += 16) {
-            const TensorOperand of_row(chunk, tile_slots, row, k);
-            if (norm == row) multiply<bfloat>(sum[2], of_row, of_row);
+#pragma unroll 2
+        for (int k = 0; k < chunk.words; k += 8) {
+            const uint4 of_row = load_operand(chunk, left, k);
 #pragma unroll
-            for (int t = 0; t < 2; ++t) {
-                const TensorOperand other(chunk, tile_slots, first_column + t, k);
-                multiply<bfloat>(sum[t], of_row, other);
-                if (norm == first_column + t) multiply<bfloat>(sum[2], other, other);
-            }
+            for (int t = 0; t < 3; ++t) multiply<bfloat>(sum[t], of_row, load_operand(chunk, right[t], k));
         }
     }
     MMR_DEVICE void add(const Embeddings<Element> &embeddings, const Chunk &chunk) {
@@ -50,24 +51,30 @@ struct AcrossTiles {
         else add_products_of<false>(chunk);
     }
     MMR_DEVICE void finish(const Square &square) {
-        store_sums(square, tile_slots, row, first_column, sum[0]);
-        store_sums(square, tile_slots, row, first_column + 1, sum[1]);
-        store_sums(square, tile_slots, norm, norm, sum[2]);
+#pragma unroll
+        for (int t = 0; t < 3; ++t) store_sums(square, tile_slots, own, column_of(t), sum[t]);
     }
 };
 
 // And of 128 rows the products with the last one, and the norms: 16 rows per warp.
 template <class Element>
 struct ColumnTiles {
-    float dot[4] = {};  // with the last eight
+    int left, right, last;  // bytes
     TensorSum norm = {};
+    float dot[4] = {};  // with the last eight
 
+    MMR_DEVICE void find_rows(int words) {
+        left = left_byte(tile_slots, words, warp_index());
+        right = right_byte(tile_slots, words, warp_index());
+        last = right_byte(tile_slots, words, block_warps - 1);
+    }
     template <bool bfloat>
     MMR_DEVICE void add_products_of(const Chunk &chunk) {
-        for (int k = 0; k < chunk.words; k += 16) {
-            const TensorOperand own(chunk, tile_slots, warp_index(), k);
-            multiply<bfloat>(dot, own, chunk.load(tile_slots - 8 + lane_index() / 4, k / 4 + lane_index() % 4));
-            multiply<bfloat>(norm, own, own);
+#pragma unroll 2
+        for (int k = 0; k < chunk.words; k += 8) {
+            const uint4 a = load_operand(chunk, left, k), b = load_operand(chunk, last, k);
+            tensor_product<bfloat>(dot, a.x, a.y, a.z, a.w, b.z, b.w);
+            multiply<bfloat>(norm, a, load_operand(chunk, right, k));
         }
     }
     MMR_DEVICE void add(const Embeddings<Element> &embeddings, const Chunk &chunk) {
@@ -126,7 +133,7 @@ MMR_DEVICE void form_tile(const Embeddings<Element> &embeddings, const Shared<fl
             right[i] = tile_side + column + 16 * i;
         }
         float sum[16] = {}, squared_norm = 0;
-        for_each_chunk(embeddings, memory, tile_slots, row_of, [] {}, [&](const Chunk &chunk) {
+        for_each_chunk(embeddings, memory, tile_slots, row_of, [](int) {}, [&](const Chunk &chunk) {
             add_products(embeddings, sum, chunk, left, right, 0, 1);
             for (int piece = 0; thread_index() < tile_slots && piece < chunk.words / 4; ++piece) {
                 float value[Embeddings<Element>::width];
@@ -193,7 +200,7 @@ MMR_DEVICE_CALL void form_column(const Problem &p, const Work &work, int64_t sco
                                        notes.load(tile_slots - 1)));
         } else {
             float dot = 0, square = 0, square_j = 0;
-            for_each_chunk(embeddings, memory, tile_slots, row_of, [] {}, [&](const Chunk &chunk) {
+            for_each_chunk(embeddings, memory, tile_slots, row_of, [](int) {}, [&](const Chunk &chunk) {
                 for (int piece = 0; thread_index() < tile_slots && piece < chunk.words / 4; ++piece) {
                     float a[Embeddings<Element>::width], b[Embeddings<Element>::width];
                     embeddings.unpack(chunk.load(thread_index(), piece), a);

@@ -39,7 +39,8 @@ PYBIND11_MODULE(_emulator, module) {
                 phases[py::str(phase)] = py::dict(
                     "barriers"_a = counts.barriers, "warp_syncs"_a = counts.warp_syncs, "shuffles"_a = counts.shuffles,
                     "votes"_a = counts.votes, "reductions"_a = counts.reductions,
-                    "tensor_products"_a = counts.tensor_products, "shared_accesses"_a = counts.shared_accesses,
+                    "tensor_products"_a = counts.tensor_products, "matrix_loads"_a = counts.matrix_loads,
+                    "shared_accesses"_a = counts.shared_accesses,
                     "shared_wavefronts"_a = counts.shared_wavefronts,
                     "worst_bank_conflict"_a = counts.worst_bank_conflict);
             }

@@ -102,6 +102,24 @@ inline float from_half(uint16_t half) {
     return __uint_as_float(sign | magnitude << 13) * 0x1p112f;
 }
 
+// ldmatrix: each lane reads the row that it names, then they are shared out.
+struct Matrices {
+    static void perform(void *const *data, uint32_t) {
+        auto *const *lanes = reinterpret_cast<uint32_t(*const *)[2][4]>(data);
+        for (int lane = 0; lane < 32; ++lane)
+            for (int i = 0; i < 4; ++i) (*lanes[lane])[1][i] = (*lanes[8 * i + lane / 4])[0][lane % 4];
+    }
+};
+inline uint4 load_matrices(const Shared<float> &from, int i, int bytes, const char *file = __builtin_FILE(),
+                           int line = __builtin_LINE()) {
+    const uint4 row = from.template load16_after<uint4>(i, bytes, file, line);
+    uint32_t named_and_got[2][4] = {{row.x, row.y, row.z, row.w}};
+    emulator::collective({"ldmatrix", {file, line}, ~0u, &named_and_got, Matrices::perform,
+                          &emulator::Counts::matrix_loads});
+    const auto &got = named_and_got[1];
+    return {got[0], got[1], got[2], got[3]};
+}
+
 struct TensorOperands {
     float *sum;
     uint32_t a[4], b[2];

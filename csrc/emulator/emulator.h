@@ -42,6 +42,7 @@ struct Fault : std::runtime_error {
 // shared memory once per warp instruction, global memory in bytes.
 struct Counts {
     int64_t barriers = 0, warp_syncs = 0, shuffles = 0, votes = 0, reductions = 0, tensor_products = 0;
+    int64_t matrix_loads = 0;
     int64_t shared_accesses = 0, shared_wavefronts = 0, worst_bank_conflict = 0;
 };
 struct Traffic {

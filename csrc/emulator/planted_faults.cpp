@@ -37,6 +37,17 @@ void copied(const std::string &fault) {
     copies.load(i);
 }
 
+void shared_out(const std::string &fault) {
+    MMR_SHARED(float, rows, 4 * 64);
+    const int i = 4 * thread_index();
+    for (int k = 0; k < 4; ++k)
+        if (fault != "row of a matrix not written" || i != 4 * 37) rows.store(i + k, static_cast<float>(i + k));
+    if (fault != "matrices of another thread") __syncwarp();
+    if (fault == "matrices with missing lanes" && i == 4 * 7) return;
+    const int named = fault == "matrices of another thread" ? std::max(i - 4, 0) : i;
+    load_matrices(rows, fault == "misaligned row of a matrix" ? named + 1 : named, 0);
+}
+
 void divergent(const std::string &fault) {
     const int i = thread_index();
     if (fault == "divergent barrier") {
@@ -63,6 +74,7 @@ void run_planted_fault(const std::string &name) {
         mmr::pass_on(name, mmr::Global<float>(out, 64, "out"));
         mmr::between_lanes(name);
         mmr::copied(name);
+        mmr::shared_out(name);
         mmr::divergent(name);
     });
 }

@@ -186,6 +186,19 @@ def test_embeddings_are_read_once(emulator: Any, size: int, dtype: torch.dtype, 
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("size", "dim"), [(1, 9000), (2, 9001), (3, 4608), (5, 4360), (11, 3001), (24, 1096), (33, 840), (100, 264)]
+)
+def test_rows_of_several_chunks(emulator: Any, size: int, dim: int, dtype: torch.dtype, target: int) -> None:
+    """More than the ring holds at once: the last chunk is in part beyond the rows, and some threads bring nothing."""
+    emulator.emulate(target)
+    rewards, embeddings = rollouts(1, size, dim, dtype)
+    expected = details(rewards, embeddings, backend="torch", scale="none")
+    torch.testing.assert_close(details(rewards, embeddings, scale="none"), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("size", [8, 16, 32, 33, 64, 100, 128])
 def test_a_greedy_step_is_two_reductions_and_one_read(emulator: Any, size: int, target: int) -> None:
     """No barrier, no bank that two lanes want at once. Before 8.0 the room is for 64 members."""
@@ -236,12 +249,29 @@ def test_counts_wait_in_scratch_where_advantages_do(emulator: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_tensor_cores_form_16_bit_products_where_there_are_some(emulator: Any, dtype: torch.dtype) -> None:
-    rewards, embeddings = rollouts(1, 16, 512, dtype)
+    rewards, embeddings = rollouts(1, 64, 512, dtype)
     mmr_advantages(rewards, embeddings, backend="cuda")
-    assert emulator.counts()["products"]["tensor_products"] == 2 * 512 // 16  # two halves of one tile of 16 by 16
+    assert emulator.counts()["products"]["tensor_products"] > 0
     emulator.emulate(750)
     mmr_advantages(rewards, embeddings, backend="cuda")
     assert emulator.counts()["products"]["tensor_products"] == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "tiles"), [(1, 1), (15, 1), (16, 1), (17, 2), (32, 2), (33, 4), (50, 4), (64, 4), (65, 8), (128, 8)]
+)
+def test_tensor_products_of_a_group(emulator: Any, size: int, tiles: int) -> None:
+    """Every two tiles of 16 rows meet once, in two halves, along 16 dimensions; loaded are for that both tiles of a
+    pair and all columns. No bank is wanted twice, by what is loaded nor, of whole tiles, by what is stored."""
+    dim = 512
+    mmr_advantages(*rollouts(1, size, dim, torch.bfloat16), backend="cuda")
+    products = emulator.counts()["products"]
+    pairs = (tiles + 1) // 2
+    assert products["tensor_products"] == 2 * tiles * (tiles + 1) // 2 * dim // 16
+    assert products["matrix_loads"] == pairs * (min(tiles, 2) + tiles) * dim // 16
+    assert products["worst_bank_conflict"] == 1
+    if size % 16 == 0:
+        assert emulator.counts()["sums"]["worst_bank_conflict"] == 1
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -255,6 +285,7 @@ def test_products_of_a_large_scope(emulator: Any, dtype: torch.dtype, target: in
     products = emulator.counts()["products, large"]
     on_tensor_cores = dtype is not torch.float32 and target >= 800
     assert products["tensor_products"] == (tiles * (16 + 8) * 2 * dim // 16 if on_tensor_cores else 0)
+    assert products["matrix_loads"] == (tiles * 8 * 4 * dim // 16 if on_tensor_cores else 0)
     assert products["worst_bank_conflict"] == 1
     assert emulator.traffic()["embeddings"] == (tiles * 128 * dim * embeddings.element_size(), 0)
     assert emulator.traffic()["scratch"][1] == size * size * 4
@@ -363,6 +394,10 @@ FAULTS = {
     "uninitialised read": "read of shared numbers[5], which nobody wrote (block 0, thread 37",
     "out of bounds in shared memory": "out of bounds: shared numbers[64] of 64 (block 0, thread 63",
     "out of bounds in global memory": "out of bounds: global out[64] of 64 (block 0, thread 63",
+    "row of a matrix not written": "read of shared rows[148], which nobody wrote (block 0, thread 37",
+    "matrices of another thread": "race: read of shared rows[0], written by thread 0 with no barrier between",
+    "misaligned row of a matrix": "misaligned: 16 bytes at shared rows[1] (block 0, thread 0",
+    "matrices with missing lanes": "ldmatrix waits for lane 7, which has returned",
     "divergent barrier": "divergent __syncthreads: thread 0 waits at planted_faults.cpp",
     "barrier not reached": "__syncthreads waits for thread 40, which has returned",
     "shuffle with missing lanes": "waits for lane 7, which has returned",

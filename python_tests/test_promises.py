@@ -82,10 +82,14 @@ def test_a_ragged_group_does_not_depend_on_the_others(
     same_bits(alone, MMRResult(*(field[:5] for field in together[:4]), together.lam[:1], together.signal[:1]))
 
 
-@pytest.mark.parametrize("options", [{}, {"method": "share", "diversity": 0.5}, {"method": "dpp"}], ids=str)
+@pytest.mark.parametrize(
+    ("options", "labelled"),
+    [({}, False), ({}, True), ({"method": "share", "diversity": 0.5}, False), ({"method": "dpp"}, False)],
+    ids=str,
+)
 @pytest.mark.parametrize(("size", "dtype"), [(12, torch.float16), (40, torch.float32)])
 def test_a_ragged_group_does_not_depend_on_how_large_others_may_be(
-    backend: str, device: torch.device, size: int, dtype: torch.dtype, options: dict[str, Any]
+    backend: str, device: torch.device, size: int, dtype: torch.dtype, options: dict[str, Any], labelled: bool
 ) -> None:
     """On a GPU that is the room it gets: however much, the order of sums stays."""
     if backend == "torch":
@@ -94,6 +98,7 @@ def test_a_ragged_group_does_not_depend_on_how_large_others_may_be(
     problem = Problem(
         rewards, embeddings.to(dtype), 1, 0, completed(Options(outputs="details", **options)),
         group_offsets=torch.tensor([0, size], device=device),
+        order=torch.arange(128, device=device) if labelled else None,
     )  # fmt: skip
     exact, *roomier = [
         BACKENDS[backend].run(problem._replace(max_group_size=bound)) for bound in (size, 2 * size, 0)

@@ -157,6 +157,18 @@ def test_many_groups_add_up_in_the_order_of_few(size: int) -> None:
 
 
 @compiles
+@pytest.mark.parametrize("bound", [16, 64, 256])
+def test_groups_that_an_order_makes_add_up_as_others_do(bound: int) -> None:
+    """Whose layout is one across the lanes whatever the bound, so that their bits do not depend on it."""
+    import torch
+
+    from bench.kernels_report import laid_out
+
+    labelled = laid_out("ragged", bound, torch.bfloat16)
+    assert sums_of(labelled) == sums_of(labelled._replace(order=None))
+
+
+@compiles
 @pytest.mark.parametrize("size", [20, 70])
 @pytest.mark.parametrize(
     "options",

@@ -111,14 +111,14 @@ def launches(problem: Problem, outputs: MMRResult, amd: bool) -> list[Launch]:
     from mmr_kernels.backends.triton import advantages as kernels
     from mmr_kernels.backends.triton.similarity import similarity_tiles
 
-    scratch, reweighted, counts = buffers(problem, outputs)
+    scratch, reweighted, counts, in_order = buffers(problem, outputs)
     found = []
     if forms_apart(problem):
         side = -(-problem.largest_scope // configuration(problem).tile)
         for across in (1, side):  # those on the diagonal, and then those below it, which need the factors of these
             grid = (problem.num_scopes, side, across)
             found.append(Launch(similarity_tiles, grid, *tile_arguments(problem, scratch, across == 1, amd)))
-    arguments = launch_arguments(problem, outputs, scratch, reweighted, counts, amd)
+    arguments = launch_arguments(problem, outputs, scratch, reweighted, counts, in_order, amd)
     found.append(Launch(kernels.mmr_kernel, (problem.num_scopes, 1, 1), *arguments))
     advantages = outputs.advantages
     if advantages is not None and problem.options.scope == "batch":
@@ -142,8 +142,9 @@ def forms_apart(problem: Problem) -> bool:
     )
 
 
-def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Room for similarities that don't fit on chip, and for new rewards and counts that others read."""
+def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, ...]:
+    """Room for similarities that don't fit on chip, for new rewards and counts that others read, and for the rewards of
+    groups in their order."""
     count = problem.num_completions
     members = configuration(problem).members
     options = problem.options
@@ -152,15 +153,17 @@ def buffers(problem: Problem, outputs: MMRResult) -> tuple[Tensor | None, Tensor
     passes_on = outputs.reweighted_rewards is None and (across_groups or options.scale == "batch")
     in_parts = members > LARGEST_PART and _count(problem) not in (None, "components")
     counts = in_parts or (across_groups and options.method in METHODS_THAT_WEIGH)
-    if not through_scratch and not passes_on and not counts:
-        return None, outputs.reweighted_rewards, None
+    in_order = problem.order is not None and not across_groups
+    wanted = (passes_on, counts, in_order)
+    if not through_scratch and not any(wanted):
+        return None, outputs.reweighted_rewards, None, None
     similarities = count * (members + 2) if through_scratch else 0
-    scratch = problem.rewards.new_empty(similarities + count * (passes_on + counts))
-    return (
-        scratch,
-        scratch[similarities:] if passes_on else outputs.reweighted_rewards,
-        scratch[similarities + count * passes_on :] if counts else None,
-    )
+    scratch = problem.rewards.new_empty(similarities + count * sum(wanted))
+    # Each from its place to the end, whatever comes behind it.
+    rest = [
+        scratch[similarities + count * sum(wanted[:number]) :] if wants else None for number, wants in enumerate(wanted)
+    ]
+    return scratch, rest[0] if passes_on else outputs.reweighted_rewards, *rest[1:]
 
 
 def _count(problem: Problem) -> str | None:
@@ -198,6 +201,7 @@ def launch_arguments(
     scratch: Tensor | None,
     reweighted: Tensor | None,
     counts: Tensor | None,
+    in_order: Tensor | None,
     amd: bool,
 ) -> Arguments:
     """Of ``mmr_kernel``."""
@@ -225,6 +229,7 @@ def launch_arguments(
         outputs.signal,
         scratch,
         counts,
+        in_order,
         problem.num_completions,
         problem.largest_group,
         units,

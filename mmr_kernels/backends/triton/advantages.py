@@ -175,16 +175,24 @@ def group_advantages(
 
 
 @triton.jit
-def rewards_of_scope(rewards, valid, order, first, place, size, ON_CHIP: tl.constexpr):
-    """Index of the completion at each place of a scope, and what ``rewards_of`` finds there."""
+def rewards_of_scope(rewards, valid, order, in_order, first, place, size, MEMBERS: tl.constexpr):
+    """Index of the completion at each place of a scope, and what ``rewards_of`` finds there.
+
+    From addresses that come from memory the compiler loads in a layout that differs with the room for members, and in
+    it adds in another order: a group's bits would depend on how large others are. So where there is an ``order``
+    rewards pass through ``in_order``, from which they are loaded like those of groups that lie one after the other.
+    """
     index = completions(first, place, size, order)
-    if ON_CHIP and order is not None:
-        # Once for all copies: of addresses that come from memory Triton 3.6 would spread a copy over the warps.
-        once = places(LANES, 1)
-        r, member = rewards_of(rewards, valid, completions(first, once, size, order), once < size)
-        r, member = tl.broadcast_to(r, place.shape), tl.broadcast_to(member, place.shape)
-    else:
+    if order is None:
         r, member = rewards_of(rewards, valid, index, place < size)
+    else:
+        once = places(MEMBERS, 1)
+        r, member = rewards_of(rewards, valid, completions(first, once, size, order), once < size)
+        tl.store(in_order + first + once, tl.where(member, r, float("nan")), mask=once < size)
+        tl.debug_barrier()
+        r = tl.load(in_order + first + place, mask=place < size, other=float("nan"))
+        member = r == r
+        r = tl.where(member, r, 0.0)
     return index, r, member
 
 
@@ -197,11 +205,11 @@ def store_of_scope(pointer, value):
 
 @triton.jit(do_not_specialize_on_alignment=[
     "rewards", "similarity", "valid", "group_offsets", "order", "lam", "labels", "dial", "group_of", "advantages",
-    "reweighted", "selection_rank", "max_similarity", "lam_used", "signal", "scratch", "counts",
+    "reweighted", "selection_rank", "max_similarity", "lam_used", "signal", "scratch", "counts", "in_order",
 ], do_not_specialize=["count", "group_size", "dim_units", "lam_stride", "dial_stride"])  # fmt: skip
 def mmr_kernel(
     rewards, embeddings, similarity, valid, group_offsets, order, lam, labels, dial, group_of,
-    advantages, reweighted, selection_rank, max_similarity, lam_used, signal, scratch, counts,
+    advantages, reweighted, selection_rank, max_similarity, lam_used, signal, scratch, counts, in_order,
     count, group_size, dim_units, lam_stride, dial_stride,
     lam_value, temperature, diversity, strength, sharpness, threshold, eps,
     DIM_UNIT: tl.constexpr, COUNT: tl.constexpr, WHOLE_SHARPNESS: tl.constexpr, METHOD: tl.constexpr,
@@ -215,7 +223,7 @@ def mmr_kernel(
     Tensors as in ``mmr_kernels.problem`` (``dial`` its diversity), ``group_size`` the most members of a group,
     D = dim_units * DIM_UNIT; a pointer that is None is not asked for, or not needed. ``scratch`` (float32) holds the
     similarities, ``count`` rows of MEMBERS + 1, and then ``count`` values more; ``counts`` the counts that another
-    program or warp reads.
+    program or warp reads; ``in_order`` has room for the rewards of groups that ``order`` makes.
     """
     ON_CHIP: tl.constexpr = MEMBERS == LANES
     # What all members add to each one, of up to 16 in one step, from the registers they lie in (32 would need a third
@@ -237,7 +245,7 @@ def mmr_kernel(
     # On their way while the product is formed, where there are registers to keep them.
     EARLY: tl.constexpr = ON_CHIP
     if EARLY:
-        index, r, member = rewards_of_scope(rewards, valid, member_order, first, place, size, ON_CHIP)
+        index, r, member = rewards_of_scope(rewards, valid, member_order, in_order, first, place, size, MEMBERS)
     block, rows, factors = None, None, None
     SIMILARITY: tl.constexpr = embeddings is not None or similarity is not None
     SIGNAL: tl.constexpr = SIMILARITY and signal is not None
@@ -260,7 +268,7 @@ def mmr_kernel(
             if METHOD == "mmr" and MEMBERS <= LARGEST_IN_L1:
                 bring_near(rows, factors, size, MEMBERS, STRIDE)
     if not EARLY:
-        index, r, member = rewards_of_scope(rewards, valid, member_order, first, place, size, ON_CHIP)
+        index, r, member = rewards_of_scope(rewards, valid, member_order, in_order, first, place, size, MEMBERS)
     if dial is not None:
         diversity = tl.load(dial + scope * dial_stride)
     rewards_differ = differ(r, member)  # here, so that r need not be kept
@@ -278,7 +286,7 @@ def mmr_kernel(
         if MEMBERS > LARGEST_PART:
             # Read again, as indices below, for there is no room to keep them; but for the barrier they would be kept.
             tl.debug_barrier()
-            index, r, member = rewards_of_scope(rewards, valid, member_order, first, place, size, ON_CHIP)
+            index, r, member = rewards_of_scope(rewards, valid, member_order, in_order, first, place, size, MEMBERS)
             new = r
     if METHOD == "mmr":
         lam_here = scope_lambda(

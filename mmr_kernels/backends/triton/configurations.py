@@ -56,8 +56,8 @@ RAGGED = {
 
 
 #: Groups from which several programs share each scheduler of their multiprocessor, on the largest device too, so that
-#: every copy of the picks takes another program's issue slots. In 16 bits fewer warps add up in the same order; of ragged
-#: groups the number is a bound.
+#: every copy of the picks takes another program's issue slots. In 16 bits fewer warps add up in the same order. Not for
+#: ragged groups, of whose number a call may know a bound alone.
 MANY_GROUPS = 256
 OF_MANY_GROUPS = {
     16: CONFIGURATIONS[16, 2]._replace(block_dim=256, num_warps=1),

@@ -59,12 +59,13 @@ def test_a_group_does_not_depend_on_the_others(
 ) -> None:
     """Batch invariance: the bits of a group alone are its bits in any company."""
     groups, size, dim = shape
+    some = [slice(0, 1), slice(3, 4), slice(5, 8), slice(groups // 2, groups)]
     if is_interpreted(backend, device):
-        groups = 9  # as many as the slices below tell apart
+        groups, some = 4, [slice(0, 1), slice(2, 4)]
     rewards, embeddings = (tensor.to(device) for tensor in random_inputs(groups, size, dim=dim))
     options = {"backend": backend, "return_details": True, **options}
     together = mmr_advantages(rewards, embeddings, **options)
-    for rows in (slice(0, 1), slice(3, 4), slice(5, 8), slice(groups // 2, groups)):
+    for rows in some:
         alone = mmr_advantages(rewards[rows], embeddings[rows], **options)
         same_bits(alone, MMRResult(*(field[rows] for field in together)))
 

@@ -16,7 +16,7 @@ from mmr_kernels.backends.host import Host, this_host, unasked
 from mmr_kernels.problem import Problem
 
 #: In order of preference; "torch" is last and never refuses. "triton" stands before "cuda" because it took an H100 less
-#: time in nearly every case in 16 bits and in float32 up to 16 members (docs/gpu.md).
+#: time in 24 of 27 cases in 16 bits and in 9 of 16 in float32 (docs/gpu.md).
 BACKENDS: dict[str, ModuleType] = {"triton": triton, "cuda": cuda, "cpu": cpu, "torch": torch_eager}
 
 

@@ -242,9 +242,7 @@ def mmr_kernel(
     inside = place < size
     # Every copy computes all, the first one stores.
     stores = inside & (tl.arange(0, COPIES)[None, :, None] == 0)
-    # On their way while the product is formed, where there are registers to keep them.
-    EARLY: tl.constexpr = ON_CHIP
-    if EARLY:
+    if ON_CHIP:  # on their way while the product is formed, for there are registers to keep them
         index, r, member = rewards_of_scope(rewards, valid, member_order, in_order, first, place, size, MEMBERS)
     block, rows, factors = None, None, None
     SIMILARITY: tl.constexpr = embeddings is not None or similarity is not None
@@ -267,7 +265,7 @@ def mmr_kernel(
                 )  # fmt: skip
             if METHOD == "mmr" and MEMBERS <= LARGEST_IN_L1:
                 bring_near(rows, factors, size, MEMBERS, STRIDE)
-    if not EARLY:
+    if not ON_CHIP:
         index, r, member = rewards_of_scope(rewards, valid, member_order, in_order, first, place, size, MEMBERS)
     if dial is not None:
         diversity = tl.load(dial + scope * dial_stride)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from oracle import Case
 
 from mmr_kernels.backends import this_host
 from mmr_kernels.bench import record
-from tools.gpu_check import ROOT, fuzz, tensor_cores, timing
+from tools.gpu_check import ROOT, fuzz, micro, tensor_cores, timing
 from tools.gpu_check.__main__ import PHASES
 from tools.gpu_check.phase import Place, Save, together
 from tools.gpu_check.summary import change_table, timing_table
@@ -56,6 +57,14 @@ def test_without_a_gpu_it_says_so() -> None:
     ended = run()
     assert ended.returncode == 2
     assert "--dry-run needs none" in ended.stderr
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc on PATH")
+@pytest.mark.parametrize("source", micro.SOURCES)
+def test_what_measures_the_card_compiles(source: str, tmp_path: Path) -> None:
+    """Against the kernel's headers as they are: it runs where there is a device alone."""
+    compiler = ["nvcc", "-cubin", "-std=c++17", "-arch=sm_90", f"-I{ROOT / 'csrc/cuda'}", "-o", tmp_path / "cubin"]
+    subprocess.run([*compiler, ROOT / "tools" / "gpu_check" / source], check=True)
 
 
 def misbehave(save: Save, how: str) -> None:

@@ -1,10 +1,9 @@
 // Latencies in cycles per step of a chain of dependent instructions, and bandwidth in GB/s; one "name value" per line.
 // It needs compute capability 9.0, for the clusters.
+#include "clock.h"
+
 #include <algorithm>
 #include <cooperative_groups.h>
-#include <cstdio>
-#include <cstdlib>
-#include <cuda_runtime.h>
 #include <string>
 #include <vector>
 
@@ -12,19 +11,6 @@ namespace cg = cooperative_groups;
 
 constexpr int STEPS = 256;
 constexpr long long READ_BYTES = 1LL << 30;
-
-void check(cudaError_t error) {
-    if (error == cudaSuccess) return;
-    std::fprintf(stderr, "%s\n", cudaGetErrorString(error));
-    std::exit(1);
-}
-
-// Nothing moves across it, loads neither.
-__device__ long long now() {
-    long long cycles;
-    asm volatile("mov.u64 %0, %clock64;" : "=l"(cycles)::"memory");
-    return cycles;
-}
 
 // cycles[0] gets what STEPS steps took; cycles[1] the last value, so that the compiler keeps them.
 template <class Step> __device__ void chain(long long *cycles, unsigned value, Step step) {

@@ -1,24 +1,9 @@
 // Cycles of one pick of the greedy loop, as the CUDA kernel has it, by one warp alone; one "name value" per line.
+#include "clock.h"
 #include "picks.h"
-
-#include <cstdio>
-#include <cstdlib>
 
 namespace mmr {
 namespace {
-
-void check(cudaError_t error) {
-    if (error == cudaSuccess) return;
-    std::fprintf(stderr, "%s\n", cudaGetErrorString(error));
-    std::exit(1);
-}
-
-// Nothing moves across it.
-MMR_DEVICE long long now() {
-    long long cycles;
-    asm volatile("mov.u64 %0, %clock64;" : "=l"(cycles)::"memory");
-    return cycles;
-}
 
 // Some number between 0 and 1.
 MMR_DEVICE float drawn(uint32_t seed) { return static_cast<float>((seed * 2654435761u + 12345u) * 2246822519u >> 8) * 0x1p-24f; }
@@ -38,7 +23,7 @@ __global__ void picks(long long *cycles, float *results, int size) {
         weighted[k] = 0.7f * score[k];
     }
     const long long begin = now();
-    pick_greedily<P>(-0.3f, score, weighted, nearest, size, similarity.row_bytes(), [](float, int) { return false; },
+    pick_greedily<P>(-0.3f, score, weighted, nearest, size, similarity.row_bytes(), [](int32_t) { return INT32_MAX; },
                      [&](int place, float(&of_pick)[P]) { similarity.row_from<P>(place, of_pick); },
                      [&](int k, float own, int step) {
                          taken[2 * k] = own;
